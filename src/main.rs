@@ -1,0 +1,2 @@
+//! The `cxlmem` command.
+fn main() {}

@@ -1,0 +1,116 @@
+//! Named configurations: the one place where sizes are chosen. Every tool takes a configuration by name.
+
+/// Where the device's memory lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// Block RAM inside the design (in simulation: an array of the same form).
+    Block,
+    /// The memory port of `docs/developer/interfaces.md` section 3 brought to the pins.
+    External,
+}
+
+/// Sizes of one controller. Widths are fixed by the protocol; depths and options are chosen here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Name by which every tool takes it.
+    pub name: &'static str,
+    /// Number in register `ConfigId`.
+    pub id: u32,
+    /// Capacity: 2^n lines of 64 bytes.
+    pub line_bits: usize,
+    /// Memory back end.
+    pub backend: Backend,
+    /// Req trackers in use (at most 16).
+    pub req_trackers: usize,
+    /// RwD trackers and data buffers in use (at most 8).
+    pub rwd_trackers: usize,
+    /// HDM decoders (1 or 2).
+    pub hdm_decoders: usize,
+    /// Whether the engine is present.
+    pub engine: bool,
+    /// Clock reported in `ClockKhz`: what software divides cycles by.
+    pub clock_khz: u32,
+    /// What it is for, one line.
+    pub about: &'static str,
+}
+
+/// All configurations, smallest first.
+pub const CONFIGS: &[Config] = &[
+    Config {
+        name: "tiny",
+        id: 1,
+        line_bits: 9,
+        backend: Backend::Block,
+        req_trackers: 2,
+        rwd_trackers: 2,
+        hdm_decoders: 1,
+        engine: false,
+        clock_khz: 24_000,
+        about: "32 KiB block RAM, no engine: the shape meant for an iCE40UP5K",
+    },
+    Config {
+        name: "small",
+        id: 2,
+        line_bits: 9,
+        backend: Backend::Block,
+        req_trackers: 8,
+        rwd_trackers: 4,
+        hdm_decoders: 1,
+        engine: true,
+        clock_khz: 50_000,
+        about: "32 KiB block RAM, engine, fewer trackers",
+    },
+    Config {
+        name: "full",
+        id: 3,
+        line_bits: 12,
+        backend: Backend::Block,
+        req_trackers: 16,
+        rwd_trackers: 8,
+        hdm_decoders: 2,
+        engine: true,
+        clock_khz: 60_000,
+        about: "256 KiB block RAM, engine, all trackers: an ECP5-85F",
+    },
+    Config {
+        name: "sim",
+        id: 4,
+        line_bits: 19,
+        backend: Backend::Block,
+        req_trackers: 16,
+        rwd_trackers: 8,
+        hdm_decoders: 2,
+        engine: true,
+        clock_khz: 60_000,
+        about: "as full, with 32 MiB of block RAM that only a simulator can hold",
+    },
+    Config {
+        name: "sim-ext",
+        id: 5,
+        line_bits: 22,
+        backend: Backend::External,
+        req_trackers: 16,
+        rwd_trackers: 8,
+        hdm_decoders: 2,
+        engine: true,
+        clock_khz: 60_000,
+        about: "as full, with 256 MiB behind the external memory port",
+    },
+];
+
+impl Config {
+    /// The configuration of that name, or `None`.
+    pub fn by_name(name: &str) -> Option<&'static Config> {
+        CONFIGS.iter().find(|c| c.name == name)
+    }
+
+    /// All configurations, smallest first.
+    pub fn all() -> &'static [Config] {
+        CONFIGS
+    }
+
+    /// Capacity in bytes.
+    pub fn capacity(&self) -> u64 {
+        64 << self.line_bits
+    }
+}

@@ -1,0 +1,1 @@
+//! Gates over the emitted Verilog and the sources.

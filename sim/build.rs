@@ -1,0 +1,222 @@
+//! Builds the Verilated controller in every configuration.
+//!
+//! For each configuration: rust-hdl emits Verilog, Verilator turns it into C++, and the C++ is compiled together with a shim that is generated from the top's own
+//! pins. Finished archives are kept under `<target>/verilated`, named by a hash of the Verilog, the shim, the flags, the tools and the CPU: a change that is only
+//! Rust compiles no C++.
+//!
+//! Environment: `CXLMEM_VERILATOR` names the Verilator binary (else `verilator` on PATH, else the one of a Python package in `<workspace>/.venv`).
+
+#[path = "build/shim.rs"]
+mod shim;
+#[path = "build/tool.rs"]
+mod tool;
+
+use cxlmem_hdl::{Config, Pin};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tool::{hash, Compiler, Result, Verilator};
+
+/// Flags that make the model fast. Verilator 5.006 and later accept all of them.
+const VERILATOR_FLAGS: &[&str] = &[
+    "--cc",
+    "-O3",
+    "--x-assign",
+    "fast",
+    "--x-initial",
+    "fast",
+    "--noassert",
+    "--no-timing",
+    "--threads",
+    "1",
+    "--output-split",
+    "0",
+    "-Wno-fatal",
+    "-Wno-lint",
+    "-Wno-style",
+];
+
+/// What to build, beside the configuration.
+struct Variant {
+    trace: bool,
+    coverage: bool,
+}
+
+/// One configuration's model: its archive, and the C++ to compile if the archive is missing.
+struct Model {
+    archive: Archive,
+    sources: Vec<PathBuf>,
+}
+
+/// A static library in the cache.
+struct Archive {
+    /// Library name without `lib` and `.a`.
+    name: String,
+    path: PathBuf,
+}
+
+impl Archive {
+    fn new(cache: &Path, stem: &str, key: &str) -> Self {
+        let name = format!("cxlmem_{stem}_{key}");
+        Self {
+            path: cache.join(format!("lib{name}.a")),
+            name,
+        }
+    }
+}
+
+fn main() {
+    if let Err(e) = run() {
+        // Not a panic: its backtrace hint would bury the message.
+        eprintln!("cannot build the Verilated controller: {e}");
+        std::process::exit(1);
+    }
+}
+
+fn run() -> Result<()> {
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=build");
+    for v in [
+        "CXLMEM_VERILATOR",
+        "VERILATOR_ROOT",
+        "PATH",
+        "CXX",
+        "CXXFLAGS",
+    ] {
+        println!("cargo:rerun-if-env-changed={v}");
+    }
+    let out = PathBuf::from(std::env::var("OUT_DIR").map_err(|e| format!("OUT_DIR: {e}"))?);
+    let variant = Variant {
+        trace: std::env::var_os("CARGO_FEATURE_TRACE").is_some(),
+        coverage: std::env::var_os("CARGO_FEATURE_COVERAGE").is_some(),
+    };
+    let verilator = Verilator::find()?;
+    let compiler = Compiler::find(&verilator, variant.trace, variant.coverage)?;
+    let cache = tool::cache_dir(&out);
+    std::fs::create_dir_all(&cache).map_err(|e| format!("{}: {e}", cache.display()))?;
+
+    let pins = shared_pins()?;
+    let names: Vec<&str> = Config::all().iter().map(|c| c.name).collect();
+    tool::write(&out.join("model.rs"), &shim::rust(&names, &pins)?)?;
+
+    let mut flags = VERILATOR_FLAGS.to_vec();
+    flags.extend(variant.trace.then_some("--trace-fst"));
+    flags.extend(variant.coverage.then_some("--coverage"));
+    let stamp = hash(&[&verilator.identity, &compiler.identity, &flags.join(" ")]);
+
+    let models = tool::parallel(Config::all().iter().collect(), |c: &Config| {
+        let verilog = cxlmem_hdl::emit(c).map_err(|e| format!("configuration {}: {e}", c.name))?;
+        let ident = shim::ident(c.name);
+        let cpp = shim::cpp(&ident, &pins);
+        let archive = Archive::new(&cache, &ident, &hash(&[&stamp, &verilog, &cpp]));
+        let sources = if archive.path.exists() {
+            Vec::new()
+        } else {
+            verilate(
+                &verilator,
+                &flags,
+                &out.join(&ident),
+                &ident,
+                &verilog,
+                &cpp,
+            )?
+        };
+        Ok(Model { archive, sources })
+    })?;
+    let runtime = Archive::new(&cache, "runtime", &stamp);
+
+    // All C++ in one pool, largest file first so that the pool ends evenly.
+    let mut jobs: Vec<PathBuf> = models.iter().flat_map(|m| m.sources.clone()).collect();
+    let mut runtime_sources = Vec::new();
+    if !runtime.path.exists() {
+        runtime_sources = verilator.runtime_sources(variant.trace, variant.coverage);
+        jobs.extend(runtime_sources.clone());
+    }
+    jobs.sort_by_key(|j| std::cmp::Reverse(std::fs::metadata(j).map(|m| m.len()).unwrap_or(0)));
+    tool::parallel(jobs, |source: PathBuf| {
+        compiler.compile(&source, &object(&out, &source))
+    })?;
+    let missing = models
+        .iter()
+        .map(|m| (&m.archive, &m.sources))
+        .chain([(&runtime, &runtime_sources)]);
+    for (archive, sources) in missing.filter(|(_, s)| !s.is_empty()) {
+        compiler.archive(
+            &archive.path,
+            &sources.iter().map(|s| object(&out, s)).collect::<Vec<_>>(),
+        )?;
+    }
+
+    println!("cargo:rustc-link-search=native={}", cache.display());
+    for archive in models.iter().map(|m| &m.archive).chain([&runtime]) {
+        println!("cargo:rustc-link-lib=static={}", archive.name);
+    }
+    for lib in compiler.system_libraries(variant.trace, &verilator) {
+        println!("cargo:rustc-link-lib=dylib={lib}");
+    }
+    Ok(())
+}
+
+/// The pins of the controller: the same in every configuration, or the one shim would not fit.
+fn shared_pins() -> Result<Vec<Pin>> {
+    let configs = Config::all();
+    let first = configs.first().ok_or("there is no configuration")?;
+    let pins = cxlmem_hdl::pins(first);
+    match configs.iter().find(|c| cxlmem_hdl::pins(c) != pins) {
+        None => Ok(pins),
+        Some(c) => Err(format!(
+            "configurations {} and {} have different pins",
+            first.name, c.name
+        )),
+    }
+}
+
+/// Where the object of `source` goes: beside it if it was generated, else below `out`.
+fn object(out: &Path, source: &Path) -> PathBuf {
+    if source.starts_with(out) {
+        source.with_extension("o")
+    } else {
+        out.join(source.file_name().unwrap_or_default())
+            .with_extension("o")
+    }
+}
+
+/// Runs Verilator; returns the C++ files of the model and its shim.
+fn verilate(
+    verilator: &Verilator,
+    flags: &[&str],
+    dir: &Path,
+    ident: &str,
+    verilog: &str,
+    cpp: &str,
+) -> Result<Vec<PathBuf>> {
+    // A file that an earlier run left behind must not be compiled into this model.
+    let _ = std::fs::remove_dir_all(dir);
+    std::fs::create_dir_all(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+    let top = dir.join("top.v");
+    tool::write(&top, verilog)?;
+    let mut command = Command::new(&verilator.binary);
+    if let Some(root) = &verilator.root {
+        command.env("VERILATOR_ROOT", root);
+    }
+    command.args(flags);
+    command
+        .args([
+            "--top-module",
+            "top",
+            "--prefix",
+            &format!("V{ident}"),
+            "--Mdir",
+        ])
+        .arg(dir)
+        .arg(&top);
+    tool::run(&mut command, &format!("Verilator, configuration {ident}"))?;
+    tool::write(&dir.join(format!("shim_{ident}.cpp")), cpp)?;
+    let entries = std::fs::read_dir(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+    let mut sources: Vec<PathBuf> = entries
+        .flatten()
+        .map(|e| e.path())
+        .filter(|p| p.extension().is_some_and(|x| x == "cpp"))
+        .collect();
+    sources.sort();
+    Ok(sources)
+}

@@ -1,0 +1,269 @@
+//! The Verilated controller as a safe Rust value.
+
+use std::ffi::{c_char, c_int, CString};
+use std::path::Path;
+
+/// Opaque C++ model.
+#[repr(C)]
+pub(crate) struct Model {
+    _private: [u8; 0],
+}
+
+/// The C functions of one configuration's model.
+pub(crate) struct Entry {
+    pub(crate) name: &'static str,
+    new: unsafe extern "C" fn(*mut Ports) -> *mut Model,
+    free: unsafe extern "C" fn(*mut Model),
+    settle: unsafe extern "C" fn(*mut Model),
+    edge: unsafe extern "C" fn(*mut Model),
+    replay: unsafe extern "C" fn(*mut Model, *const Record, usize) -> u64,
+    trace: unsafe extern "C" fn(*mut Model, *const c_char) -> c_int,
+    coverage: unsafe extern "C" fn(*mut Model, *const c_char) -> c_int,
+}
+
+#[inline(always)]
+fn wide(w: [u32; 4]) -> u128 {
+    u128::from(w[0]) | u128::from(w[1]) << 32 | u128::from(w[2]) << 64 | u128::from(w[3]) << 96
+}
+
+#[inline(always)]
+fn words(v: u128) -> [u32; 4] {
+    [
+        v as u32,
+        (v >> 32) as u32,
+        (v >> 64) as u32,
+        (v >> 96) as u32,
+    ]
+}
+
+include!(concat!(env!("OUT_DIR"), "/model.rs"));
+
+/// Why a model could not be made or asked.
+#[derive(Debug, thiserror::Error)]
+pub enum DutError {
+    /// No configuration of that name was built.
+    #[error("no configuration is called {name:?}; there are: {known}")]
+    UnknownConfig {
+        /// What was asked for.
+        name: String,
+        /// The names that exist.
+        known: String,
+    },
+    /// The model's memory could not be allocated.
+    #[error("the model of configuration {0} could not be allocated")]
+    OutOfMemory(&'static str),
+    /// The build lacks a feature.
+    #[error("this build has no {what}: build with `--features {what}`")]
+    NotBuilt {
+        /// Cargo feature.
+        what: &'static str,
+    },
+    /// A file could not be written.
+    #[error("cannot write {0}")]
+    File(std::path::PathBuf),
+}
+
+/// One Verilated controller. Pins are accessed by the generated methods (`set_rx_slot`, `tx_slot`, ...).
+///
+/// A clock cycle is: drive the inputs, [`settle`](Dut::settle) (clock low: outputs follow the inputs), read the outputs, [`edge`](Dut::edge) (rising edge).
+pub struct Dut {
+    entry: &'static Entry,
+    model: *mut Model,
+    ports: Ports,
+    cycles: u64,
+    recording: Option<Vec<Record>>,
+}
+
+// SAFETY: the model is reachable only through this value, and Verilator keeps no thread-local state between evaluations.
+unsafe impl Send for Dut {}
+
+impl Dut {
+    /// A new model in its power-on state; `reset` is not asserted.
+    pub fn new(config: &str) -> Result<Self, DutError> {
+        let Some(entry) = MODELS.iter().find(|m| m.name == config) else {
+            let known = MODELS.iter().map(|m| m.name).collect::<Vec<_>>().join(", ");
+            return Err(DutError::UnknownConfig {
+                name: config.into(),
+                known,
+            });
+        };
+        let mut ports = std::mem::MaybeUninit::<Ports>::uninit();
+        // SAFETY: `new` fills every pointer of `Ports` (both are generated from one list) unless it returns null.
+        let (model, ports) = unsafe {
+            let model = (entry.new)(ports.as_mut_ptr());
+            if model.is_null() {
+                return Err(DutError::OutOfMemory(entry.name));
+            }
+            (model, ports.assume_init())
+        };
+        Ok(Self {
+            entry,
+            model,
+            ports,
+            cycles: 0,
+            recording: None,
+        })
+    }
+
+    /// Name of the configuration.
+    pub fn config(&self) -> &'static str {
+        self.entry.name
+    }
+
+    /// Rising edges since construction.
+    pub fn cycles(&self) -> u64 {
+        self.cycles
+    }
+
+    /// Clock low: outputs settle on the inputs as driven.
+    #[inline(always)]
+    pub fn settle(&mut self) {
+        if let Some(r) = &mut self.recording {
+            // SAFETY: the model owns the ports and lives as long as `self`.
+            r.push(unsafe { Record::read(&self.ports) });
+        }
+        // SAFETY: `model` came from this entry's `new` and is freed only in `drop`.
+        unsafe { (self.entry.settle)(self.model) }
+    }
+
+    /// Rising edge of the clock.
+    #[inline(always)]
+    pub fn edge(&mut self) {
+        // SAFETY: as in `settle`.
+        unsafe { (self.entry.edge)(self.model) }
+        self.cycles += 1;
+    }
+
+    /// One whole cycle with the inputs as driven.
+    pub fn cycle(&mut self) {
+        self.settle();
+        self.edge();
+    }
+
+    /// Ports as they are, then `cycles` cycles of reset.
+    pub fn reset(&mut self, cycles: u32) {
+        self.set_reset(true);
+        for _ in 0..cycles {
+            self.cycle();
+        }
+        self.set_reset(false);
+    }
+
+    /// From now on the inputs of every cycle are kept, for [`Dut::replay`]. About 70 bytes a cycle.
+    pub fn start_recording(&mut self, capacity: usize) {
+        self.recording = Some(Vec::with_capacity(capacity));
+    }
+
+    /// Ends recording.
+    pub fn stop_recording(&mut self) -> Recording {
+        Recording(self.recording.take().unwrap_or_default())
+    }
+
+    /// Runs recorded cycles `from..to` in a bare C++ loop: the yardstick for the cost of this harness.
+    /// Returns a digest of the slots sent. The range is clipped to the recording.
+    pub fn replay(&mut self, recording: &Recording, from: usize, to: usize) -> u64 {
+        let to = to.min(recording.0.len());
+        let records = &recording.0[from.min(to)..to];
+        self.cycles += records.len() as u64;
+        // SAFETY: `records` is valid for `records.len()` reads, and `Record` is generated from the same list on both sides.
+        unsafe { (self.entry.replay)(self.model, records.as_ptr(), records.len()) }
+    }
+
+    /// Starts an FST trace. Only in a build with feature `trace`.
+    pub fn trace_to(&mut self, path: &Path) -> Result<(), DutError> {
+        if !cfg!(feature = "trace") {
+            return Err(DutError::NotBuilt { what: "trace" });
+        }
+        let c = c_path(path)?;
+        // SAFETY: `c` is a NUL-terminated string that outlives the call.
+        match unsafe { (self.entry.trace)(self.model, c.as_ptr()) } {
+            0 => Err(DutError::File(path.into())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes coverage counts for `verilator_coverage`. Only in a build with feature `coverage`.
+    pub fn write_coverage(&mut self, path: &Path) -> Result<(), DutError> {
+        if !cfg!(feature = "coverage") {
+            return Err(DutError::NotBuilt { what: "coverage" });
+        }
+        let c = c_path(path)?;
+        // SAFETY: as in `trace_to`.
+        match unsafe { (self.entry.coverage)(self.model, c.as_ptr()) } {
+            0 => Err(DutError::File(path.into())),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn c_path(path: &Path) -> Result<CString, DutError> {
+    CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| DutError::File(path.into()))
+}
+
+impl Drop for Dut {
+    fn drop(&mut self) {
+        // SAFETY: made by `new`, freed once.
+        unsafe { (self.entry.free)(self.model) }
+    }
+}
+
+/// Inputs of a stretch of cycles.
+pub struct Recording(Vec<Record>);
+
+impl Recording {
+    /// Cycles held.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// True if nothing was recorded.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_configuration_runs() {
+        for c in cxlmem_hdl::Config::all() {
+            let mut dut = Dut::new(c.name).unwrap();
+            assert_eq!(dut.config(), c.name);
+            dut.reset(4);
+            assert_eq!(dut.cycles(), 4);
+        }
+    }
+
+    #[test]
+    fn unknown_configuration_names_the_known_ones() {
+        let text = Dut::new("nosuch").err().unwrap().to_string();
+        assert!(
+            text.contains("nosuch") && text.contains("tiny") && text.contains("sim-ext"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn wide_ports_keep_every_bit() {
+        let v = 0x0011_2233_4455_6677_8899_AABB_CCDD_EEFFu128;
+        assert_eq!(wide(words(v)), v);
+    }
+
+    #[test]
+    #[cfg(not(any(feature = "trace", feature = "coverage")))]
+    fn missing_features_are_named() {
+        let mut dut = Dut::new("tiny").unwrap();
+        assert!(dut
+            .trace_to(Path::new("x"))
+            .unwrap_err()
+            .to_string()
+            .contains("--features trace"));
+        assert!(dut
+            .write_coverage(Path::new("x"))
+            .unwrap_err()
+            .to_string()
+            .contains("--features coverage"));
+    }
+}

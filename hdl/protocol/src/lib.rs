@@ -6,5 +6,7 @@
 //! function is total: an encoding it does not know is an error value that names the field. Section numbers such as
 //! "cxl-mem 3.4" are those of the project's CXL.mem reference. The project claims no compliance with the CXL specification.
 
+pub mod crc;
+pub mod flit;
 pub mod msg;
 pub mod regs;

@@ -1,0 +1,183 @@
+//! Finds the outside tools and runs them to a log.
+//!
+//! Python tools live in a virtual environment: `$CXLMEM_VENV` if set, else `.venv` at the repository root, as `./x setup` makes it from
+//! `requirements.txt`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::GateError;
+
+const INSTALL_VERILATOR: &str =
+    "run `./x setup`, or install Debian's package: apt-get install verilator";
+const INSTALL_YOSYS: &str =
+    "run `./x setup` (it makes .venv with pyosys from requirements.txt), or install Debian's package: apt-get install yosys";
+
+/// The virtual environment's folder; it need not exist.
+pub fn venv() -> PathBuf {
+    match std::env::var_os("CXLMEM_VENV") {
+        Some(v) => PathBuf::from(v),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../.venv"),
+    }
+}
+
+/// A program of the virtual environment, if it is there.
+pub fn venv_program(name: &str) -> Option<PathBuf> {
+    let p = venv().join("bin").join(name);
+    p.is_file().then_some(p)
+}
+
+/// Folder of a Python package inside the virtual environment, if it is there.
+pub fn venv_package(name: &str) -> Option<PathBuf> {
+    let lib = venv().join("lib");
+    let entries = std::fs::read_dir(lib).ok()?;
+    let mut found: Vec<PathBuf> = entries
+        .flatten()
+        .map(|e| e.path().join("site-packages").join(name))
+        .filter(|p| p.is_dir())
+        .collect();
+    found.sort();
+    found.pop()
+}
+
+/// Version of a Python package inside the virtual environment, from the name of its metadata folder.
+pub fn venv_version(package: &str) -> Option<String> {
+    let site = venv_package(package)?;
+    let prefix = format!("{package}-");
+    std::fs::read_dir(site.parent()?)
+        .ok()?
+        .flatten()
+        .find_map(|e| {
+            let name = e.file_name().into_string().ok()?;
+            Some(
+                name.strip_prefix(&prefix)?
+                    .strip_suffix(".dist-info")?
+                    .to_string(),
+            )
+        })
+}
+
+/// A program on `PATH`.
+pub fn on_path(name: &str) -> Option<PathBuf> {
+    std::env::split_paths(&std::env::var_os("PATH")?)
+        .map(|d| d.join(name))
+        .find(|p| p.is_file())
+}
+
+/// Verilator: `$VERILATOR` if set, else the one on `PATH`, else the virtual environment's.
+pub fn verilator() -> Result<Command, GateError> {
+    if let Some(v) = std::env::var_os("VERILATOR") {
+        return Ok(Command::new(v));
+    }
+    if let Some(p) = on_path("verilator") {
+        return Ok(Command::new(p));
+    }
+    let root = venv_package("verilator").ok_or(GateError::ToolMissing {
+        tool: "verilator",
+        install: INSTALL_VERILATOR,
+    })?;
+    let mut c = Command::new(root.join("bin/verilator"));
+    c.env("VERILATOR_ROOT", root);
+    Ok(c)
+}
+
+/// A yosys, and how it is started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Yosys {
+    /// The Python package `pyosys`, by this interpreter.
+    Python(PathBuf),
+    /// The program.
+    Native(PathBuf),
+}
+
+impl Yosys {
+    /// pyosys of the virtual environment, which is pinned, else the program on `PATH`.
+    pub fn find() -> Result<Yosys, GateError> {
+        Self::pinned()
+            .or_else(|_| on_path("yosys").map(Yosys::Native).ok_or(()))
+            .map_err(|()| GateError::ToolMissing {
+                tool: "yosys",
+                install: INSTALL_YOSYS,
+            })
+    }
+
+    /// pyosys of the virtual environment only: figures come from the pinned version.
+    pub fn pinned() -> Result<Yosys, ()> {
+        match (venv_package("pyosys"), venv_program("python3")) {
+            (Some(_), Some(python)) => Ok(Yosys::Python(python)),
+            _ => Err(()),
+        }
+    }
+
+    /// A command that runs `script` (yosys commands, one a line) in `dir`, logging to `log`.
+    pub fn command(&self, dir: &Path, script: &Path, log: &Path) -> Command {
+        let mut c = match self {
+            Yosys::Native(p) => {
+                let mut c = Command::new(p);
+                c.arg("-q").arg("-l").arg(log).arg("-s").arg(script);
+                c
+            }
+            Yosys::Python(p) => {
+                let mut c = Command::new(p);
+                // The paths are arguments, not text of the program: they may hold anything but a blank, which yosys splits at.
+                c.arg("-c")
+                    .arg("import sys\nfrom pyosys import libyosys as ys\nys.run_pass('tee -q -o ' + sys.argv[2] + ' script ' + sys.argv[1], ys.Design())")
+                    .arg(script)
+                    .arg(log);
+                c
+            }
+        };
+        c.current_dir(dir);
+        c
+    }
+}
+
+/// Runs a command to its end with its output kept; the exit status is the caller's to judge.
+pub fn run(tool: &'static str, command: &mut Command) -> Result<(bool, String), GateError> {
+    let program = PathBuf::from(command.get_program());
+    let out = command
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|e| GateError::io("start", &program, e))?;
+    let mut text = String::from_utf8_lossy(&out.stdout).into_owned();
+    text.push_str(&String::from_utf8_lossy(&out.stderr));
+    if out.status.code().is_none() {
+        return Err(failed(tool, &out.status, &text));
+    }
+    Ok((out.status.success(), text))
+}
+
+/// The error for a tool that failed in a way no gate reads as a finding.
+pub fn failed(tool: &'static str, status: &impl ToString, output: &str) -> GateError {
+    GateError::ToolFailed {
+        tool,
+        status: status.to_string(),
+        tail: tail(output, 15),
+    }
+}
+
+/// Last `n` lines.
+pub fn tail(text: &str, n: usize) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(n)..].join("\n")
+}
+
+/// A folder below the system's temporary folder, removed when dropped.
+pub fn scratch() -> Result<tempfile::TempDir, GateError> {
+    tempfile::Builder::new()
+        .prefix("cxlmem-")
+        .tempdir()
+        .map_err(|e| GateError::io("make a folder in", &std::env::temp_dir(), e))
+}
+
+/// Writes a file.
+pub fn write(path: &Path, text: &str) -> Result<(), GateError> {
+    std::fs::write(path, text).map_err(|e| GateError::io("write", path, e))
+}
+
+/// Reads a file.
+pub fn read(path: &Path) -> Result<String, GateError> {
+    std::fs::read(path)
+        .map(|b| String::from_utf8_lossy(&b).into_owned())
+        .map_err(|e| GateError::io("read", path, e))
+}

@@ -1,0 +1,167 @@
+//! yosys's warnings as a gate.
+
+use super::tools::{self, Yosys};
+use super::{Finding, Gate, GateError};
+
+/// What yosys only mentions, by the text it uses. Anything else it marks "Warning:" is found under `warning`.
+const RULES: &[(&str, &str)] = &[
+    ("is implicitly declared", "implicit-wire"),
+    ("Latch inferred", "latch"),
+    ("is used but has no driver", "no-driver"),
+    ("multiple conflicting drivers", "multiple-drivers"),
+    ("found logic loop", "logic-loop"),
+    ("Replacing memory", "memory-as-registers"),
+];
+
+/// Reads, elaborates and checks Verilog text with the given top module.
+pub fn check(verilog: &str, top: &str) -> Result<Vec<Finding>, GateError> {
+    let log = run(
+        &Yosys::find()?,
+        &[("design.v", verilog)],
+        &format!("read_verilog design.v\nhierarchy -check -top {top}\nproc\ncheck\n"),
+    )?;
+    let findings = parse(&log.text);
+    if !log.ok && findings.is_empty() {
+        return Err(tools::failed("yosys", &"non-zero exit", &log.text));
+    }
+    Ok(findings)
+}
+
+/// A finished run.
+pub(super) struct Log {
+    pub ok: bool,
+    pub text: String,
+}
+
+/// Runs a script over files in a scratch folder.
+pub(super) fn run(yosys: &Yosys, files: &[(&str, &str)], script: &str) -> Result<Log, GateError> {
+    let dir = tools::scratch()?;
+    for (name, text) in files {
+        tools::write(&dir.path().join(name), text)?;
+    }
+    let (script_file, log_file) = (dir.path().join("script.ys"), dir.path().join("yosys.log"));
+    tools::write(&script_file, script)?;
+    let (ok, output) = tools::run(
+        "yosys",
+        &mut yosys.command(dir.path(), &script_file, &log_file),
+    )?;
+    let mut text = if log_file.exists() {
+        tools::read(&log_file)?
+    } else {
+        String::new()
+    };
+    // An error may reach only the error stream.
+    for line in output.lines().filter(|l| l.contains("ERROR: ")) {
+        if !text.contains(line) {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    Ok(Log { ok, text })
+}
+
+fn parse(log: &str) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = Vec::new();
+    for line in log.lines() {
+        let known = RULES
+            .iter()
+            .find(|(text, _)| line.contains(text))
+            .map(|(_, rule)| *rule);
+        let rule = match known {
+            Some(rule) => rule,
+            None if line.contains("Warning: ") => "warning",
+            None if line.contains("ERROR: ") => "error",
+            None => continue,
+        };
+        let (place, message) = match line
+            .split_once("Warning: ")
+            .or_else(|| line.split_once("ERROR: "))
+        {
+            Some((place, message)) => (place.trim_end_matches([' ', ':']), message),
+            None => ("", line),
+        };
+        let place = if place.is_empty() { "design.v" } else { place };
+        let finding = Finding {
+            gate: Gate::Yosys,
+            rule,
+            place: place.to_string(),
+            message: message.trim_end_matches('\n').to_string(),
+        };
+        // yosys repeats its warnings at the end of the log.
+        if !findings.contains(&finding) {
+            findings.push(finding);
+        }
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(verilog: &str) -> Vec<&'static str> {
+        let mut r: Vec<_> = check(verilog, "top")
+            .unwrap()
+            .iter()
+            .map(|f| f.rule)
+            .collect();
+        r.sort();
+        r.dedup();
+        r
+    }
+
+    #[test]
+    fn clean_design_passes() {
+        assert_eq!(
+            rules("module top(input clock, input [3:0] a, output reg [3:0] q); always @(posedge clock) q <= a; endmodule"),
+            [] as [&str; 0]
+        );
+    }
+
+    #[test]
+    fn constant_that_became_a_wire_is_found() {
+        let r = rules(
+            "module top(input [3:0] a, output [3:0] y); assign y = a & {4{LIMIT}}; endmodule",
+        );
+        assert!(r.contains(&"implicit-wire"), "{r:?}");
+        assert!(r.contains(&"no-driver"), "{r:?}");
+    }
+
+    #[test]
+    fn latch_is_found() {
+        let r = rules(
+            "module top(input g, input a, output reg y); always @(*) if (g) y = a; endmodule",
+        );
+        assert!(r.contains(&"latch"), "{r:?}");
+    }
+
+    #[test]
+    fn missing_driver_is_found() {
+        assert_eq!(
+            rules("module top(input a, output y); wire u; assign y = a & u; endmodule"),
+            ["no-driver"]
+        );
+    }
+
+    #[test]
+    fn two_drivers_are_found() {
+        let r =
+            rules("module top(input a, input b, output y); assign y = a; assign y = b; endmodule");
+        assert!(r.contains(&"multiple-drivers"), "{r:?}");
+    }
+
+    #[test]
+    fn logic_loop_is_found() {
+        let r = rules("module top(input a, output y); wire x; assign x = ~(y & a); assign y = x | a; endmodule");
+        assert!(r.contains(&"logic-loop"), "{r:?}");
+    }
+
+    #[test]
+    fn missing_module_and_syntax_errors_are_found() {
+        assert_eq!(
+            rules("module top(input a, output y); nowhere n(.a(a), .y(y)); endmodule"),
+            ["error"]
+        );
+        assert_eq!(rules("module top(; endmodule"), ["error"]);
+    }
+}

@@ -1,0 +1,64 @@
+//! Bounds of every wait, in one place.
+
+/// How long the driver waits for what. All values are ticks of the [`crate::Clock`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Media ready after reset.
+    pub media: u64,
+    /// Link up.
+    pub link: u64,
+    /// Commit or release of an HDM decoder.
+    pub commit: u64,
+    /// Engine idle after its reset.
+    pub idle: u64,
+    /// Any engine command, whatever its size.
+    pub command: u64,
+    /// More for each 4 KiB that a command touches.
+    pub per_page: u64,
+    /// Hard cap of one wait for the engine.
+    pub cap: u64,
+    /// Longest time between two polls: what a lost interrupt costs.
+    pub slice: u64,
+}
+
+impl Limits {
+    /// Limits of hardware with a clock of `hz` ticks a second: media and link 1 s, decoder 20 ms (twice what hardware may take,
+    /// cxl-mem 4.4), idle 1 s, a command 20 ms + 1 ms a page and at most 2 s, a poll every 100 us.
+    ///
+    /// A command's share is far above the engine's own DMA time-out (`EngTimeout`), so that a bad host page is reported by the engine
+    /// as that page's error, not by this bound.
+    pub fn hardware(hz: u64) -> Limits {
+        let ms = (hz / 1000).max(1);
+        Limits {
+            media: ms.saturating_mul(1000),
+            link: ms.saturating_mul(1000),
+            commit: ms.saturating_mul(20),
+            idle: ms.saturating_mul(1000),
+            command: ms.saturating_mul(20),
+            per_page: ms,
+            cap: ms.saturating_mul(2000),
+            slice: (hz / 10_000).max(1),
+        }
+    }
+
+    /// Limits of a simulation, in device cycles. A simulator takes seconds for a million cycles and has no physical link to train, so
+    /// these are cycle counts with room, not times.
+    pub const SIMULATED: Limits = Limits {
+        media: 20_000_000,
+        link: 100_000,
+        commit: 10_000,
+        idle: 1_000_000,
+        command: 1_000_000,
+        per_page: 20_000,
+        cap: 20_000_000,
+        slice: 2_000,
+    };
+
+    /// Bound of a command that touches `bytes`.
+    pub fn command_ticks(&self, bytes: u64) -> u64 {
+        let pages = bytes.div_ceil(crate::PAGE_BYTES);
+        self.command
+            .saturating_add(self.per_page.saturating_mul(pages))
+            .min(self.cap)
+    }
+}

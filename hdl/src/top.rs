@@ -1,9 +1,17 @@
 //! The controller: joins link, coherence, memory, io and engine. Pins: `docs/developer/interfaces.md` section 1.
 
-use crate::config::Config;
+use crate::coherence::hdm::Hdm;
+use crate::coherence::reads::Reads;
+use crate::coherence::writes::Writes;
+use crate::config::{Backend, Config};
+use crate::compat::Io;
+use crate::link::rx::Rx;
+use crate::link::tx::Tx;
+use crate::memory::arbiter::Arbiter;
+use crate::memory::block::BlockMemory;
 use rust_hdl::prelude::*;
 
-#[derive(LogicBlock, Default)]
+#[derive(LogicBlock)]
 pub struct Top {
     pub clock: Signal<In, Clock>,
     pub reset: Signal<In, Bit>,
@@ -53,38 +61,319 @@ pub struct Top {
     pub ext_wr_poison: Signal<Out, Bit>,
     pub ext_wr_meta_we: Signal<Out, Bit>,
     pub ext_wr_meta: Signal<Out, Bits<2>>,
+    io: Io,
+    rx: Rx,
+    hdm: Hdm,
+    tx: Tx,
+    reads: Reads,
+    writes: Writes,
+    arbiter: Arbiter,
+    memory: BlockMemory,
+    /// NDR entries reserved or queued.
+    ndr_used: DFF<Bits<6>>,
+    dev_load: DFF<Bits<2>>,
+    /// A flit link is held in reset while it is disabled.
+    link_down: DFF<Bit>,
+    load: Signal<Local, Bits<6>>,
+    ndr_room: Signal<Local, Bit>,
+    ndr_more: Signal<Local, Bits<6>>,
+    external: Constant<Bit>,
 }
 
 impl Top {
-    pub fn new(_config: &Config) -> Self {
-        Self::default()
+    pub fn new(config: &Config) -> Self {
+        let external = config.backend == Backend::External;
+        Self {
+            clock: Default::default(),
+            reset: Default::default(),
+            rx_valid: Default::default(),
+            rx_slot: Default::default(),
+            rx_sof: Default::default(),
+            rx_crc: Default::default(),
+            tx_valid: Default::default(),
+            tx_slot: Default::default(),
+            tx_sof: Default::default(),
+            tx_crc: Default::default(),
+            tx_ready: Default::default(),
+            tlp_rx_valid: Default::default(),
+            tlp_rx_data: Default::default(),
+            tlp_rx_last: Default::default(),
+            tlp_rx_ready: Default::default(),
+            tlp_tx_valid: Default::default(),
+            tlp_tx_data: Default::default(),
+            tlp_tx_last: Default::default(),
+            tlp_tx_ready: Default::default(),
+            cfg_bdf: Default::default(),
+            cfg_bme: Default::default(),
+            cfg_msix_en: Default::default(),
+            cfg_msix_mask: Default::default(),
+            ext_rd_valid: Default::default(),
+            ext_rd_ready: Default::default(),
+            ext_rd_line: Default::default(),
+            ext_rd_nodata: Default::default(),
+            ext_rd_meta_we: Default::default(),
+            ext_rd_meta: Default::default(),
+            ext_rsp_valid: Default::default(),
+            ext_rsp_idx: Default::default(),
+            ext_rsp_data: Default::default(),
+            ext_rsp_poison: Default::default(),
+            ext_rsp_meta: Default::default(),
+            ext_wr_valid: Default::default(),
+            ext_wr_ready: Default::default(),
+            ext_wr_line: Default::default(),
+            ext_wr_idx: Default::default(),
+            ext_wr_data: Default::default(),
+            ext_wr_be: Default::default(),
+            ext_wr_poison_we: Default::default(),
+            ext_wr_poison: Default::default(),
+            ext_wr_meta_we: Default::default(),
+            ext_wr_meta: Default::default(),
+            io: Io::new(config),
+            rx: Default::default(),
+            hdm: Hdm::new(config),
+            tx: Tx::new(config),
+            reads: Reads::new(config),
+            writes: Writes::new(config),
+            arbiter: Default::default(),
+            memory: BlockMemory::new(if external { 1 } else { config.line_bits }),
+            ndr_used: Default::default(),
+            dev_load: Default::default(),
+            link_down: Default::default(),
+            load: Default::default(),
+            ndr_room: Default::default(),
+            ndr_more: Default::default(),
+            external: Constant::new(external),
+        }
     }
 }
 
 impl Logic for Top {
     #[hdl_gen]
     fn update(&mut self) {
-        self.tx_valid.next = false;
-        self.tx_slot.next = 0.into();
-        self.tx_sof.next = false;
-        self.tx_crc.next = 0.into();
-        self.tlp_rx_ready.next = true;
-        self.tlp_tx_valid.next = false;
-        self.tlp_tx_data.next = 0.into();
-        self.tlp_tx_last.next = false;
-        self.ext_rd_valid.next = false;
-        self.ext_rd_line.next = 0.into();
-        self.ext_rd_nodata.next = false;
-        self.ext_rd_meta_we.next = false;
-        self.ext_rd_meta.next = 0.into();
-        self.ext_wr_valid.next = false;
-        self.ext_wr_line.next = 0.into();
-        self.ext_wr_idx.next = 0.into();
-        self.ext_wr_data.next = 0.into();
-        self.ext_wr_be.next = 0.into();
-        self.ext_wr_poison_we.next = false;
-        self.ext_wr_poison.next = false;
-        self.ext_wr_meta_we.next = false;
-        self.ext_wr_meta.next = 0.into();
+        dff_setup!(self, clock, ndr_used, dev_load, link_down);
+        self.io.clock.next = self.clock.val();
+        self.hdm.clock.next = self.clock.val();
+        self.rx.clock.next = self.clock.val();
+        self.tx.clock.next = self.clock.val();
+        self.reads.clock.next = self.clock.val();
+        self.writes.clock.next = self.clock.val();
+        self.arbiter.clock.next = self.clock.val();
+        self.memory.clock.next = self.clock.val();
+
+        // Resets. Requests in flight in the coherence blocks outlive a link that goes down: their answers are dropped by the
+        // transmitter, which is in reset.
+        self.link_down.d.next = self.reset.val() | !self.io.link_enable.val();
+        self.io.reset.next = self.reset.val();
+        self.arbiter.reset.next = self.reset.val();
+        self.memory.reset.next = self.reset.val();
+        self.rx.reset.next = self.link_down.q.val();
+        self.tx.reset.next = self.link_down.q.val();
+        self.reads.reset.next = self.link_down.q.val();
+        self.writes.reset.next = self.link_down.q.val();
+
+        // Pins
+        self.rx.rx_valid.next = self.rx_valid.val();
+        self.rx.rx_slot.next = self.rx_slot.val();
+        self.rx.rx_sof.next = self.rx_sof.val();
+        self.rx.rx_crc.next = self.rx_crc.val();
+        self.tx_valid.next = self.tx.tx_valid.val();
+        self.tx_slot.next = self.tx.tx_slot.val();
+        self.tx_sof.next = self.tx.tx_sof.val();
+        self.tx_crc.next = self.tx.tx_crc.val();
+        self.tx.tx_ready.next = self.tx_ready.val();
+        self.io.tlp_rx_valid.next = self.tlp_rx_valid.val();
+        self.io.tlp_rx_data.next = self.tlp_rx_data.val();
+        self.io.tlp_rx_last.next = self.tlp_rx_last.val();
+        self.io.tlp_tx_ready.next = self.tlp_tx_ready.val();
+        self.io.cfg_bdf.next = self.cfg_bdf.val();
+        self.io.cfg_bme.next = self.cfg_bme.val();
+        self.io.cfg_msix_en.next = self.cfg_msix_en.val();
+        self.io.cfg_msix_mask.next = self.cfg_msix_mask.val();
+        self.tlp_rx_ready.next = self.io.tlp_rx_ready.val();
+        self.tlp_tx_valid.next = self.io.tlp_tx_valid.val();
+        self.tlp_tx_data.next = self.io.tlp_tx_data.val();
+        self.tlp_tx_last.next = self.io.tlp_tx_last.val();
+
+        // Registers to link and decode
+        self.tx.free_running.next = self.io.link_free_running.val();
+        self.hdm.enable.next = self.io.hdm_enable.val();
+        self.hdm.committed0.next = self.io.hdm0_committed.val();
+        self.hdm.base0.next = self.io.hdm0_base.val();
+        self.hdm.limit0.next = self.io.hdm0_limit.val();
+        self.hdm.dpa0.next = self.io.hdm0_dpa.val();
+        self.hdm.committed1.next = self.io.hdm1_committed.val();
+        self.hdm.base1.next = self.io.hdm1_base.val();
+        self.hdm.limit1.next = self.io.hdm1_limit.val();
+        self.hdm.dpa1.next = self.io.hdm1_dpa.val();
+        self.reads.poison_on_miss.next = self.io.poison_on_miss.val();
+
+        self.hdm.address.next = self.rx.address.val();
+        self.rx.hit.next = self.hdm.hit.val();
+        self.rx.line.next = self.hdm.line.val();
+
+        // Receiver to the request and write paths
+        self.reads.req_valid.next = self.rx.req_valid.val();
+        self.reads.req.next = self.rx.req.val();
+        self.rx.req_pop.next = self.reads.req_pop.val();
+        self.writes.rwd_valid.next = self.rx.rwd_valid.val();
+        self.writes.rwd.next = self.rx.rwd.val();
+        self.writes.data.next = self.rx.data.val();
+        self.rx.rwd_pop.next = self.writes.rwd_pop.val();
+        self.rx.data_index.next = self.writes.data_index.val();
+        self.reads.rwd_line.next = self.writes.head_line.val();
+        self.writes.req_line.next = self.reads.head_line.val();
+        self.reads.rwd_match.next = self.writes.rwd_match.val();
+        self.writes.req_match.next = self.reads.req_match.val();
+
+        // Responses to the transmitter
+        self.tx.chunk_write.next = self.reads.chunk_write.val();
+        self.tx.chunk.next = self.reads.chunk.val();
+        self.tx.drs_write.next = self.reads.drs_write.val();
+        self.tx.drs.next = self.reads.completion.val();
+        self.tx.ndr_write.next = self.reads.ndr_write.val() | self.writes.ndr_write.val();
+        self.writes.ndr_ready.next = !self.reads.ndr_write.val();
+        if self.reads.ndr_write.val() {
+            self.tx.ndr.next = self.reads.completion.val();
+        } else {
+            self.tx.ndr.next = self.writes.completion.val();
+        }
+        self.reads.line_sent.next = self.tx.line_sent.val();
+        // Room for both paths to reserve in the same cycle.
+        self.ndr_room.next = self.ndr_used.q.val() < 30;
+        self.reads.ndr_room.next = self.ndr_room.val();
+        self.writes.ndr_room.next = self.ndr_room.val();
+        self.ndr_more.next = self.ndr_used.q.val() - bit_cast::<6, 2>(self.tx.ndr_taken.val());
+        self.ndr_used.d.next = self.ndr_more.val();
+        if self.reads.ndr_reserve.val() & self.writes.ndr_reserve.val() {
+            self.ndr_used.d.next = self.ndr_more.val() + 2;
+        } else if self.reads.ndr_reserve.val() | self.writes.ndr_reserve.val() {
+            self.ndr_used.d.next = self.ndr_more.val() + 1;
+        }
+        // DevLoad: requests waiting plus lines on their way out, 0 ..= 32 in four steps.
+        self.load.next = bit_cast::<6, 5>(self.rx.req_level.val())
+            + bit_cast::<6, 5>(self.reads.lines_used.val());
+        self.dev_load.d.next = 3.into();
+        if self.load.val() < 8 {
+            self.dev_load.d.next = 0.into();
+        } else if self.load.val() < 16 {
+            self.dev_load.d.next = 1.into();
+        } else if self.load.val() < 24 {
+            self.dev_load.d.next = 2.into();
+        }
+        self.reads.dev_load.next = self.dev_load.q.val();
+        self.writes.dev_load.next = self.dev_load.q.val();
+
+        // Link state and credits
+        self.tx.ndr_credit.next = self.rx.ndr_credit.val();
+        self.tx.drs_credit.next = self.rx.drs_credit.val();
+        self.tx.good_flit_seen.next = self.rx.good_flit_seen.val();
+        self.tx.init_received.next = self.rx.init_received.val();
+        self.tx.req_popped.next = self.reads.req_pop.val();
+        self.tx.rwd_popped.next = self.writes.rwd_pop.val();
+        self.io.link_up.next =
+            self.tx.init_sent.val() & self.rx.init_received.val() & !self.rx.failed.val();
+        self.io.init_received.next = self.rx.init_received.val();
+        self.io.init_sent.next = self.tx.init_sent.val();
+        self.io.media_ready.next = true;
+
+        // Events
+        self.io.ev_rx_flit.next = self.rx.ev_flit.val();
+        self.io.ev_crc_error.next = self.rx.ev_crc_error.val();
+        self.io.ev_tx_flit.next = self.tx.ev_flit.val();
+        self.io.ev_req.next = self.reads.ev_req.val();
+        self.io.ev_rwd.next = self.writes.ev_rwd.val();
+        self.io.ev_ndr.next = self.tx.ndr_write.val();
+        self.io.ev_drs.next = self.tx.drs_write.val();
+        self.io.ev_credit_stall.next = self.tx.ev_credit_stall.val();
+        self.io.ev_poison_rx.next = self.writes.ev_poison.val();
+        self.io.error_header.next = self.rx.error_slot.val();
+        self.io.ev_protocol_error.next = self.rx.ev_protocol_error.val()
+            | self.reads.ev_error.val()
+            | self.writes.ev_error.val();
+        self.io.ev_nxm.next = self.reads.ev_nxm.val() | self.writes.ev_nxm.val();
+
+        // Memory clients
+        self.arbiter.link_rd_valid.next = self.reads.rd_valid.val();
+        self.arbiter.link_rd_line.next = self.reads.rd_line.val();
+        self.arbiter.link_rd_nodata.next = self.reads.rd_nodata.val();
+        self.arbiter.link_rd_meta_we.next = self.reads.rd_meta_we.val();
+        self.reads.rd_ready.next = self.arbiter.link_rd_ready.val();
+        self.reads.rsp_valid.next = self.arbiter.link_rsp_valid.val();
+        self.arbiter.link_wr_valid.next = self.writes.wr_valid.val();
+        self.arbiter.link_wr_line.next = self.writes.wr_line.val();
+        self.arbiter.link_wr_idx.next = self.writes.wr_idx.val();
+        self.arbiter.link_wr_data.next = self.writes.wr_data.val();
+        self.arbiter.link_wr_be.next = self.writes.wr_be.val();
+        self.arbiter.link_wr_poison_we.next = self.writes.wr_poison_we.val();
+        self.arbiter.link_wr_poison.next = self.writes.wr_poison.val();
+        self.arbiter.link_wr_meta_we.next = self.writes.wr_meta_we.val();
+        self.writes.wr_ready.next = self.arbiter.link_wr_ready.val();
+        self.arbiter.engine_rd_valid.next = self.io.mem_rd_valid.val();
+        self.arbiter.engine_rd_line.next = self.io.mem_rd_line.val();
+        self.io.mem_rd_ready.next = self.arbiter.engine_rd_ready.val();
+        self.io.rsp_valid.next = self.arbiter.engine_rsp_valid.val();
+        self.arbiter.engine_wr_valid.next = self.io.mem_wr_valid.val();
+        self.arbiter.engine_wr_line.next = self.io.mem_wr_line.val();
+        self.arbiter.engine_wr_idx.next = self.io.mem_wr_idx.val();
+        self.arbiter.engine_wr_data.next = self.io.mem_wr_data.val();
+        self.arbiter.engine_wr_be.next = self.io.mem_wr_be.val();
+        self.arbiter.engine_wr_poison_we.next = self.io.mem_wr_poison_we.val();
+        self.arbiter.engine_wr_poison.next = self.io.mem_wr_poison.val();
+        self.io.mem_wr_ready.next = self.arbiter.engine_wr_ready.val();
+
+        // Memory: block RAM inside, or the same port at the pins
+        self.memory.rd_line.next = self.arbiter.rd_line.val();
+        self.ext_rd_line.next = self.arbiter.rd_line.val();
+        self.memory.rd_nodata.next = self.arbiter.rd_nodata.val();
+        self.ext_rd_nodata.next = self.arbiter.rd_nodata.val();
+        self.memory.rd_meta_we.next = self.arbiter.rd_meta_we.val();
+        self.ext_rd_meta_we.next = self.arbiter.rd_meta_we.val();
+        self.memory.wr_line.next = self.arbiter.wr_line.val();
+        self.ext_wr_line.next = self.arbiter.wr_line.val();
+        self.memory.wr_idx.next = self.arbiter.wr_idx.val();
+        self.ext_wr_idx.next = self.arbiter.wr_idx.val();
+        self.memory.wr_data.next = self.arbiter.wr_data.val();
+        self.ext_wr_data.next = self.arbiter.wr_data.val();
+        self.memory.wr_be.next = self.arbiter.wr_be.val();
+        self.ext_wr_be.next = self.arbiter.wr_be.val();
+        self.memory.wr_poison_we.next = self.arbiter.wr_poison_we.val();
+        self.ext_wr_poison_we.next = self.arbiter.wr_poison_we.val();
+        self.memory.wr_poison.next = self.arbiter.wr_poison.val();
+        self.ext_wr_poison.next = self.arbiter.wr_poison.val();
+        self.memory.wr_meta_we.next = self.arbiter.wr_meta_we.val();
+        self.ext_wr_meta_we.next = self.arbiter.wr_meta_we.val();
+        self.memory.rd_meta.next = self.reads.rd_meta.val();
+        self.ext_rd_meta.next = self.reads.rd_meta.val();
+        self.memory.wr_meta.next = self.writes.wr_meta.val();
+        self.ext_wr_meta.next = self.writes.wr_meta.val();
+        self.memory.rd_valid.next = self.arbiter.rd_valid.val() & !self.external.val();
+        self.memory.wr_valid.next = self.arbiter.wr_valid.val() & !self.external.val();
+        self.ext_rd_valid.next = self.arbiter.rd_valid.val() & self.external.val();
+        self.ext_wr_valid.next = self.arbiter.wr_valid.val() & self.external.val();
+        if self.external.val() {
+            self.arbiter.rd_ready.next = self.ext_rd_ready.val();
+            self.arbiter.wr_ready.next = self.ext_wr_ready.val();
+            self.arbiter.rsp_valid.next = self.ext_rsp_valid.val();
+            self.arbiter.rsp_idx.next = self.ext_rsp_idx.val();
+            self.reads.rsp_idx.next = self.ext_rsp_idx.val();
+            self.reads.rsp_data.next = self.ext_rsp_data.val();
+            self.reads.rsp_poison.next = self.ext_rsp_poison.val();
+            self.reads.rsp_meta.next = self.ext_rsp_meta.val();
+            self.io.rsp_idx.next = self.ext_rsp_idx.val();
+            self.io.rsp_data.next = self.ext_rsp_data.val();
+            self.io.rsp_poison.next = self.ext_rsp_poison.val();
+        } else {
+            self.arbiter.rd_ready.next = self.memory.rd_ready.val();
+            self.arbiter.wr_ready.next = self.memory.wr_ready.val();
+            self.arbiter.rsp_valid.next = self.memory.rsp_valid.val();
+            self.arbiter.rsp_idx.next = self.memory.rsp_idx.val();
+            self.reads.rsp_idx.next = self.memory.rsp_idx.val();
+            self.reads.rsp_data.next = self.memory.rsp_data.val();
+            self.reads.rsp_poison.next = self.memory.rsp_poison.val();
+            self.reads.rsp_meta.next = self.memory.rsp_meta.val();
+            self.io.rsp_idx.next = self.memory.rsp_idx.val();
+            self.io.rsp_data.next = self.memory.rsp_data.val();
+            self.io.rsp_poison.next = self.memory.rsp_poison.val();
+        }
     }
 }

@@ -1,0 +1,144 @@
+//! Trackers: one per outstanding request, a set of "waiting for" bits and the line it is about. Req and RwD have separate pools
+//! (`cxl-mem 8.1`): a shared pool filled with Reqs would block the write that releases them.
+//!
+//! Over HDM-H a transaction has one bit: it waits for the memory. The directory adds its own beside it.
+
+use rust_hdl::prelude::*;
+
+/// One tracker and its share of the CAM.
+#[derive(LogicBlock, Default)]
+pub struct Tracker {
+    pub clock: Signal<In, Clock>,
+    pub reset: Signal<In, Bit>,
+    pub allocate: Signal<In, Bit>,
+    pub allocate_line: Signal<In, Bits<26>>,
+    /// The memory has answered and the response is queued.
+    pub done: Signal<In, Bit>,
+    pub busy: Signal<Out, Bit>,
+    pub lookup0: Signal<In, Bits<26>>,
+    pub match0: Signal<Out, Bit>,
+    pub lookup1: Signal<In, Bits<26>>,
+    pub match1: Signal<Out, Bit>,
+    waiting_memory: DFF<Bit>,
+    line: DFF<Bits<26>>,
+}
+
+impl Logic for Tracker {
+    #[hdl_gen]
+    fn update(&mut self) {
+        dff_setup!(self, clock, waiting_memory, line);
+        if self.allocate.val() {
+            self.waiting_memory.d.next = true;
+            self.line.d.next = self.allocate_line.val();
+        }
+        if self.done.val() {
+            self.waiting_memory.d.next = false;
+        }
+        self.busy.next = self.waiting_memory.q.val();
+        self.match0.next =
+            self.waiting_memory.q.val() & (self.line.q.val() == self.lookup0.val());
+        self.match1.next =
+            self.waiting_memory.q.val() & (self.line.q.val() == self.lookup1.val());
+        if self.reset.val() {
+            self.waiting_memory.d.next = false;
+        }
+    }
+}
+
+/// A pool of up to `N` trackers used in ring order: the memory answers in order, so the oldest finishes first.
+#[derive(LogicBlock)]
+pub struct Pool<const N: usize, const A: usize> {
+    pub clock: Signal<In, Clock>,
+    pub reset: Signal<In, Bit>,
+    pub full: Signal<Out, Bit>,
+    pub allocate: Signal<In, Bit>,
+    pub allocate_line: Signal<In, Bits<26>>,
+    /// The oldest is done.
+    pub done: Signal<In, Bit>,
+    pub lookup0: Signal<In, Bits<26>>,
+    pub match0: Signal<Out, Bit>,
+    pub lookup1: Signal<In, Bits<26>>,
+    pub match1: Signal<Out, Bit>,
+    trackers: [Tracker; N],
+    head: DFF<Bits<A>>,
+    tail: DFF<Bits<A>>,
+    matches0: Signal<Local, Bits<N>>,
+    matches1: Signal<Local, Bits<N>>,
+    busy: Signal<Local, Bits<N>>,
+    allocate_hot: Signal<Local, Bits<N>>,
+    done_hot: Signal<Local, Bits<N>>,
+    last: Constant<Bits<A>>,
+}
+
+impl<const N: usize, const A: usize> Pool<N, A> {
+    /// Uses the first `size` trackers; the rest are never allocated and vanish in synthesis.
+    pub fn new(size: usize) -> Self {
+        assert!((1..=N).contains(&size) && N <= 1 << A);
+        Self {
+            clock: Default::default(),
+            reset: Default::default(),
+            full: Default::default(),
+            allocate: Default::default(),
+            allocate_line: Default::default(),
+            done: Default::default(),
+            lookup0: Default::default(),
+            match0: Default::default(),
+            lookup1: Default::default(),
+            match1: Default::default(),
+            trackers: std::array::from_fn(|_| Default::default()),
+            head: Default::default(),
+            tail: Default::default(),
+            matches0: Default::default(),
+            matches1: Default::default(),
+            busy: Default::default(),
+            allocate_hot: Default::default(),
+            done_hot: Default::default(),
+            last: Constant::new((size as u64 - 1).into()),
+        }
+    }
+}
+
+impl<const N: usize, const A: usize> Logic for Pool<N, A> {
+    #[hdl_gen]
+    fn update(&mut self) {
+        dff_setup!(self, clock, head, tail);
+        self.allocate_hot.next = 0.into();
+        if self.allocate.val() {
+            self.allocate_hot.next = bits::<N>(1) << self.head.q.val();
+            self.head.d.next = self.head.q.val() + 1;
+            if self.head.q.val() == self.last.val() {
+                self.head.d.next = 0.into();
+            }
+        }
+        self.done_hot.next = 0.into();
+        if self.done.val() {
+            self.done_hot.next = bits::<N>(1) << self.tail.q.val();
+            self.tail.d.next = self.tail.q.val() + 1;
+            if self.tail.q.val() == self.last.val() {
+                self.tail.d.next = 0.into();
+            }
+        }
+        self.matches0.next = 0.into();
+        self.matches1.next = 0.into();
+        self.busy.next = 0.into();
+        for i in 0..N {
+            self.trackers[i].clock.next = self.clock.val();
+            self.trackers[i].reset.next = self.reset.val();
+            self.trackers[i].allocate.next = self.allocate_hot.val().get_bit(i);
+            self.trackers[i].allocate_line.next = self.allocate_line.val();
+            self.trackers[i].done.next = self.done_hot.val().get_bit(i);
+            self.trackers[i].lookup0.next = self.lookup0.val();
+            self.trackers[i].lookup1.next = self.lookup1.val();
+            self.matches0.next = self.matches0.val().replace_bit(i, self.trackers[i].match0.val());
+            self.matches1.next = self.matches1.val().replace_bit(i, self.trackers[i].match1.val());
+            self.busy.next = self.busy.val().replace_bit(i, self.trackers[i].busy.val());
+        }
+        self.match0.next = self.matches0.val().any();
+        self.match1.next = self.matches1.val().any();
+        self.full.next = self.busy.val().get_bit(self.head.q.val().index());
+        if self.reset.val() {
+            self.head.d.next = 0.into();
+            self.tail.d.next = 0.into();
+        }
+    }
+}

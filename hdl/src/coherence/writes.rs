@@ -1,0 +1,238 @@
+//! The write path: takes M2S RwD with its whole line, checks it, writes the memory beat by beat and queues NDR Cmp after the last beat.
+//! It never waits for the request path: RwD drains while Req is blocked (`cxl-mem 2.8`).
+
+use super::rules::RwdRule;
+use super::tracker::Pool;
+use crate::config::Config;
+use crate::link::messages::{Completion, Request};
+use rust_hdl::prelude::*;
+
+/// Where the write path is with the head of its queue.
+#[derive(Clone, Copy, Debug, PartialEq, LogicState)]
+pub enum WriteState {
+    Idle,
+    /// The byte-enable chunk is at the buffer's output.
+    Enables,
+    Beats,
+}
+
+#[derive(LogicBlock)]
+pub struct Writes {
+    pub clock: Signal<In, Clock>,
+    pub reset: Signal<In, Bit>,
+    // from the receiver
+    pub rwd_valid: Signal<In, Bit>,
+    pub rwd: Signal<In, Request>,
+    pub rwd_pop: Signal<Out, Bit>,
+    pub data_index: Signal<Out, Bits<3>>,
+    pub data: Signal<In, Bits<128>>,
+    // CAM, as in `Reads`
+    pub head_line: Signal<Out, Bits<26>>,
+    pub req_match: Signal<In, Bit>,
+    pub req_line: Signal<In, Bits<26>>,
+    pub rwd_match: Signal<Out, Bit>,
+    // memory port
+    pub wr_valid: Signal<Out, Bit>,
+    pub wr_ready: Signal<In, Bit>,
+    pub wr_line: Signal<Out, Bits<26>>,
+    pub wr_idx: Signal<Out, Bits<2>>,
+    pub wr_data: Signal<Out, Bits<128>>,
+    pub wr_be: Signal<Out, Bits<16>>,
+    pub wr_poison_we: Signal<Out, Bit>,
+    pub wr_poison: Signal<Out, Bit>,
+    pub wr_meta_we: Signal<Out, Bit>,
+    pub wr_meta: Signal<Out, Bits<2>>,
+    // to the transmitter
+    pub ndr_write: Signal<Out, Bit>,
+    /// The request path is not writing an NDR in this cycle.
+    pub ndr_ready: Signal<In, Bit>,
+    pub ndr_room: Signal<In, Bit>,
+    pub ndr_reserve: Signal<Out, Bit>,
+    pub completion: Signal<Out, Completion>,
+    pub dev_load: Signal<In, Bits<2>>,
+    pub ev_rwd: Signal<Out, Bit>,
+    pub ev_nxm: Signal<Out, Bit>,
+    pub ev_error: Signal<Out, Bit>,
+    pub ev_poison: Signal<Out, Bit>,
+    rule: RwdRule,
+    pool: Pool<8, 3>,
+    state: DFF<WriteState>,
+    beat: DFF<Bits<2>>,
+    allowed: DFF<Bit>,
+    store_meta: DFF<Bit>,
+    enables: DFF<Bits<64>>,
+    head: Signal<Local, Request>,
+    hit: Signal<Local, Bit>,
+    legal: Signal<Local, Bit>,
+    start: Signal<Local, Bit>,
+    advance: Signal<Local, Bit>,
+    last: Signal<Local, Bit>,
+    finish: Signal<Local, Bit>,
+}
+
+impl Default for Writes {
+    fn default() -> Self {
+        Self::new(&crate::config::CONFIGS[0])
+    }
+}
+
+impl Writes {
+    pub fn new(config: &Config) -> Self {
+        Self {
+            clock: Default::default(),
+            reset: Default::default(),
+            rwd_valid: Default::default(),
+            rwd: Default::default(),
+            rwd_pop: Default::default(),
+            data_index: Default::default(),
+            data: Default::default(),
+            head_line: Default::default(),
+            req_match: Default::default(),
+            req_line: Default::default(),
+            rwd_match: Default::default(),
+            wr_valid: Default::default(),
+            wr_ready: Default::default(),
+            wr_line: Default::default(),
+            wr_idx: Default::default(),
+            wr_data: Default::default(),
+            wr_be: Default::default(),
+            wr_poison_we: Default::default(),
+            wr_poison: Default::default(),
+            wr_meta_we: Default::default(),
+            wr_meta: Default::default(),
+            ndr_write: Default::default(),
+            ndr_ready: Default::default(),
+            ndr_room: Default::default(),
+            ndr_reserve: Default::default(),
+            completion: Default::default(),
+            dev_load: Default::default(),
+            ev_rwd: Default::default(),
+            ev_nxm: Default::default(),
+            ev_error: Default::default(),
+            ev_poison: Default::default(),
+            rule: Default::default(),
+            pool: Pool::new(config.rwd_trackers),
+            state: Default::default(),
+            beat: Default::default(),
+            allowed: Default::default(),
+            store_meta: Default::default(),
+            enables: Default::default(),
+            head: Default::default(),
+            hit: Default::default(),
+            legal: Default::default(),
+            start: Default::default(),
+            advance: Default::default(),
+            last: Default::default(),
+            finish: Default::default(),
+        }
+    }
+}
+
+impl Logic for Writes {
+    #[hdl_gen]
+    fn update(&mut self) {
+        dff_setup!(self, clock, state, beat, allowed, store_meta, enables);
+        self.pool.clock.next = self.clock.val();
+        self.pool.reset.next = self.reset.val();
+
+        self.head.next = self.rwd.val();
+        self.head_line.next = self.head.val().line;
+        self.rule.opcode.next = self.head.val().opcode;
+        self.rule.meta_field.next = self.head.val().meta_field;
+        self.rule.snp_type.next = self.head.val().snp_type;
+        self.rule.be.next = self.head.val().be;
+        self.pool.lookup0.next = self.head.val().line;
+        self.pool.lookup1.next = self.req_line.val();
+        self.rwd_match.next = self.pool.match1.val();
+        self.hit.next = self.head.val().hit == 1;
+        self.legal.next = self.rule.legal.val()
+            & !(self.hit.val() & (self.pool.match0.val() | self.req_match.val()));
+        self.start.next = (self.state.q.val() == WriteState::Idle)
+            & self.rwd_valid.val()
+            & self.ndr_room.val()
+            & !self.pool.full.val();
+        self.pool.allocate.next = self.start.val();
+        self.pool.allocate_line.next = self.head.val().line;
+        self.ndr_reserve.next = self.start.val();
+
+        self.last.next = self.beat.q.val() == 3;
+        self.wr_valid.next = (self.state.q.val() == WriteState::Beats)
+            & self.allowed.q.val()
+            & (!self.last.val() | self.ndr_ready.val());
+        self.advance.next = (self.state.q.val() == WriteState::Beats)
+            & (self.wr_ready.val() | !self.allowed.q.val())
+            & (!self.last.val() | self.ndr_ready.val());
+        self.finish.next = self.advance.val() & self.last.val();
+
+        self.data_index.next = 0.into();
+        match self.state.q.val() {
+            WriteState::Idle => {
+                self.beat.d.next = 0.into();
+                self.enables.d.next = !bits::<64>(0);
+                if self.start.val() {
+                    self.allowed.d.next = self.hit.val() & self.legal.val();
+                    self.store_meta.d.next = self.rule.store_meta.val();
+                    if self.head.val().be == 1 {
+                        self.data_index.next = 4.into();
+                        self.state.d.next = WriteState::Enables;
+                    } else {
+                        self.state.d.next = WriteState::Beats;
+                    }
+                }
+            }
+            WriteState::Enables => {
+                self.enables.d.next = self.data.val().get_bits::<64>(0);
+                self.state.d.next = WriteState::Beats;
+            }
+            WriteState::Beats => {
+                self.data_index.next = bit_cast::<3, 2>(self.beat.q.val());
+                if self.advance.val() {
+                    self.data_index.next = bit_cast::<3, 2>(self.beat.q.val()) + 1;
+                    self.beat.d.next = self.beat.q.val() + 1;
+                    if self.last.val() {
+                        self.data_index.next = 0.into();
+                        self.state.d.next = WriteState::Idle;
+                    }
+                }
+            }
+        }
+
+        self.wr_line.next = self.head.val().line;
+        self.wr_idx.next = self.beat.q.val();
+        self.wr_data.next = self.data.val();
+        if self.beat.q.val() == 0 {
+            self.wr_be.next = self.enables.q.val().get_bits::<16>(0);
+        } else if self.beat.q.val() == 1 {
+            self.wr_be.next = self.enables.q.val().get_bits::<16>(16);
+        } else if self.beat.q.val() == 2 {
+            self.wr_be.next = self.enables.q.val().get_bits::<16>(32);
+        } else {
+            self.wr_be.next = self.enables.q.val().get_bits::<16>(48);
+        }
+        // A full write sets or clears poison; a partial one can only add it (cxl-mem 5.3).
+        self.wr_poison.next = self.head.val().poison == 1;
+        self.wr_poison_we.next =
+            self.last.val() & ((self.head.val().poison == 1) | self.enables.q.val().all());
+        self.wr_meta_we.next = self.last.val() & self.store_meta.q.val();
+        self.wr_meta.next = self.head.val().meta_value;
+
+        self.rwd_pop.next = self.finish.val();
+        self.pool.done.next = self.finish.val();
+        self.ndr_write.next = self.finish.val();
+        self.completion.next.opcode = 0.into();
+        self.completion.next.meta_field = 3.into();
+        self.completion.next.meta_value = 0.into();
+        self.completion.next.tag = self.head.val().tag;
+        self.completion.next.ld_id = self.head.val().ld_id;
+        self.completion.next.poison = 0.into();
+        self.completion.next.dev_load = self.dev_load.val();
+        self.ev_rwd.next = self.finish.val();
+        self.ev_nxm.next = self.start.val() & !self.hit.val();
+        self.ev_error.next = self.start.val() & !self.legal.val();
+        self.ev_poison.next = self.start.val() & (self.head.val().poison == 1);
+
+        if self.reset.val() {
+            self.state.d.next = WriteState::Idle;
+        }
+    }
+}

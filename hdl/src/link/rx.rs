@@ -1,0 +1,378 @@
+//! Flit receiver: framing, CRC check, slot decode with rollover, address decode, and queues that show a flit's content only once its
+//! CRC is good. Three cycles from the last slot at the pins to a request at the head of its queue.
+
+use super::crc::CrcStep;
+use super::messages::{M2sReq, M2sRwd, Request, View};
+use crate::prim::{BlockRam, CommitFifo};
+use rust_hdl::prelude::*;
+
+#[derive(LogicBlock, Default)]
+pub struct Rx {
+    pub clock: Signal<In, Clock>,
+    /// Reset, or link disabled: queues are emptied.
+    pub reset: Signal<In, Bit>,
+    // pins
+    pub rx_valid: Signal<In, Bit>,
+    pub rx_slot: Signal<In, Bits<128>>,
+    pub rx_sof: Signal<In, Bit>,
+    pub rx_crc: Signal<In, Bits<16>>,
+    // address decode (combinational)
+    pub address: Signal<Out, Bits<46>>,
+    pub hit: Signal<In, Bit>,
+    pub line: Signal<In, Bits<26>>,
+    // M2S Req queue head
+    pub req_valid: Signal<Out, Bit>,
+    pub req: Signal<Out, Request>,
+    pub req_pop: Signal<In, Bit>,
+    // M2S RwD queue head: valid once the whole line is here
+    pub rwd_valid: Signal<Out, Bit>,
+    pub rwd: Signal<Out, Request>,
+    pub rwd_pop: Signal<In, Bit>,
+    /// Chunk of the head's line to read: 0..3 data, 4 byte enables. `data` follows one cycle later.
+    pub data_index: Signal<In, Bits<3>>,
+    pub data: Signal<Out, Bits<128>>,
+    /// Requests waiting, for DevLoad.
+    pub req_level: Signal<Out, Bits<5>>,
+    // credits returned by the host, for the transmitter
+    pub ndr_credit: Signal<Out, Bits<7>>,
+    pub drs_credit: Signal<Out, Bits<7>>,
+    // status
+    pub good_flit_seen: Signal<Out, Bit>,
+    pub init_received: Signal<Out, Bit>,
+    pub failed: Signal<Out, Bit>,
+    pub ev_flit: Signal<Out, Bit>,
+    pub ev_crc_error: Signal<Out, Bit>,
+    pub ev_protocol_error: Signal<Out, Bit>,
+    /// The slot that `ev_protocol_error` is about.
+    pub error_slot: Signal<Out, Bits<128>>,
+
+    // stage 1: pins registered, CRC step
+    s1_valid: DFF<Bit>,
+    s1_index: DFF<Bits<2>>,
+    s1_slot: DFF<Bits<128>>,
+    s1_crc: DFF<Bits<16>>,
+    step: CrcStep,
+    acc: DFF<Bits<16>>,
+    // stage 2: decode
+    s2_valid: DFF<Bit>,
+    s2_index: DFF<Bits<2>>,
+    s2_slot: DFF<Bits<128>>,
+    s2_crc: DFF<Bits<16>>,
+    // flit state, held from slot 0
+    formats: DFF<Bits<9>>,
+    control: DFF<Bit>,
+    be: DFF<Bit>,
+    all_data: DFF<Bit>,
+    rwd_seen: DFF<Bit>,
+    credits: DFF<Bits<8>>,
+    is_init: DFF<Bit>,
+    exempt: DFF<Bit>,
+    // rollover: chunks owed, and its value before this flit
+    roll: DFF<Bits<4>>,
+    roll_good: DFF<Bits<4>>,
+    // link state
+    init_seen: DFF<Bit>,
+    flit_seen: DFF<Bit>,
+    dead: DFF<Bit>,
+    // queues
+    req_view: View<M2sReq, 87>,
+    rwd_view: View<M2sRwd, 87>,
+    reqs: CommitFifo<Request, 4, 5>,
+    rwds: CommitFifo<Request, 3, 4>,
+    chunks: BlockRam<Bits<128>, 6>,
+    chunk_wr: DFF<Bits<7>>,
+    chunk_good: DFF<Bits<7>>,
+    chunk_rd: DFF<Bits<7>>,
+    // wires
+    slot: Signal<Local, Bits<128>>,
+    message: Signal<Local, Bits<87>>,
+    first: Signal<Local, Bit>,
+    last: Signal<Local, Bit>,
+    format: Signal<Local, Bits<3>>,
+    now_all_data: Signal<Local, Bit>,
+    now_control: Signal<Local, Bit>,
+    now_be: Signal<Local, Bit>,
+    is_data: Signal<Local, Bit>,
+    is_req: Signal<Local, Bit>,
+    is_rwd: Signal<Local, Bit>,
+    head_slot: Signal<Local, Bit>,
+    roll_next: Signal<Local, Bits<4>>,
+    chunk_next: Signal<Local, Bits<7>>,
+    chunk_level: Signal<Local, Bits<7>>,
+    chunk_at: Signal<Local, Bits<7>>,
+    crc_ok: Signal<Local, Bit>,
+    accept: Signal<Local, Bit>,
+    llctrl: Signal<Local, Bits<4>>,
+    subtype: Signal<Local, Bits<4>>,
+    req_address: Signal<Local, Bits<47>>,
+    request: Signal<Local, Request>,
+    rwd_head: Signal<Local, Request>,
+    drs_code: Signal<Local, Bits<4>>,
+    rsp_code: Signal<Local, Bits<4>>,
+}
+
+impl Logic for Rx {
+    #[hdl_gen]
+    fn update(&mut self) {
+        dff_setup!(
+            self, clock, s1_valid, s1_index, s1_slot, s1_crc, acc, s2_valid, s2_index, s2_slot,
+            s2_crc, formats, control, be, all_data, rwd_seen, credits, is_init, exempt, roll,
+            roll_good, init_seen, flit_seen, dead, chunk_wr, chunk_good, chunk_rd
+        );
+        self.reqs.clock.next = self.clock.val();
+        self.rwds.clock.next = self.clock.val();
+        self.chunks.clock.next = self.clock.val();
+        self.reqs.reset.next = self.reset.val();
+        self.rwds.reset.next = self.reset.val();
+
+        // Stage 1
+        self.s1_valid.d.next = self.rx_valid.val();
+        self.s1_slot.d.next = self.rx_slot.val();
+        self.s1_crc.d.next = self.rx_crc.val();
+        if self.rx_valid.val() {
+            self.s1_index.d.next = self.s1_index.q.val() + 1;
+            if self.rx_sof.val() {
+                self.s1_index.d.next = 0.into();
+            }
+        }
+        self.step.slot.next = self.s1_slot.q.val();
+        self.step.acc.next = self.acc.q.val();
+        if self.s1_index.q.val() == 0 {
+            self.step.acc.next = 0.into();
+        }
+        if self.s1_valid.q.val() {
+            self.acc.d.next = self.step.crc.val();
+        }
+        self.s2_valid.d.next = self.s1_valid.q.val() & !self.dead.q.val();
+        self.s2_index.d.next = self.s1_index.q.val();
+        self.s2_slot.d.next = self.s1_slot.q.val();
+        self.s2_crc.d.next = self.s1_crc.q.val();
+
+        // Stage 2: what this slot is
+        self.slot.next = self.s2_slot.q.val();
+        self.first.next = self.s2_index.q.val() == 0;
+        self.last.next = self.s2_valid.q.val() & (self.s2_index.q.val() == 3);
+        self.now_all_data.next = self.all_data.q.val();
+        self.now_control.next = self.control.q.val();
+        self.now_be.next = self.be.q.val();
+        self.format.next = self.formats.q.val().get_bits::<3>(0);
+        self.message.next = self.slot.val().get_bits::<87>(0);
+        self.llctrl.next = self.slot.val().get_bits::<4>(32);
+        self.subtype.next = self.slot.val().get_bits::<4>(36);
+        if self.first.val() {
+            self.now_all_data.next = self.roll.q.val() > 3;
+            self.now_control.next = self.slot.val().get_bit(0);
+            self.now_be.next = self.slot.val().get_bit(3);
+            self.format.next = self.slot.val().get_bits::<3>(5);
+            self.message.next = self.slot.val().get_bits::<87>(32);
+        }
+        self.head_slot.next =
+            self.s2_valid.q.val() & !self.now_all_data.val() & !self.now_control.val();
+        self.req_view.raw.next = self.message.val();
+        self.rwd_view.raw.next = self.message.val();
+        self.is_data.next = self.s2_valid.q.val()
+            & (self.now_all_data.val()
+                | (self.head_slot.val()
+                    & !self.first.val()
+                    & (self.format.val() == 0)
+                    & (self.roll.q.val() != 0)));
+        // H5 and G4 carry Req, H4 and G5 an RwD header (cxl-mem 3.3).
+        self.is_req.next = self.head_slot.val()
+            & ((self.first.val() & (self.format.val() == 5))
+                | (!self.first.val() & (self.format.val() == 4)))
+            & (self.req_view.msg.val().valid == 1);
+        self.is_rwd.next = self.head_slot.val()
+            & ((self.first.val() & (self.format.val() == 4))
+                | (!self.first.val() & (self.format.val() == 5)))
+            & (self.rwd_view.msg.val().valid == 1)
+            & !self.rwd_seen.q.val();
+
+        // Flit state
+        if self.s2_valid.q.val() {
+            self.formats.d.next = self.formats.q.val() >> 3;
+            if self.first.val() {
+                self.formats.d.next = self.slot.val().get_bits::<9>(8);
+                self.control.d.next = self.now_control.val();
+                self.be.d.next = self.now_be.val();
+                self.all_data.d.next = self.now_all_data.val();
+                self.rwd_seen.d.next = false;
+                self.is_init.d.next = false;
+                self.exempt.d.next = false;
+                // Credits ride on protocol flits and on LLCRD: response nibble, data nibble.
+                self.credits.d.next = 0.into();
+                if !self.now_all_data.val()
+                    & (!self.now_control.val() | (self.llctrl.val() == 0))
+                {
+                    self.credits.d.next = bit_cast::<8, 4>(self.slot.val().get_bits::<4>(20))
+                        | (bit_cast::<8, 4>(self.slot.val().get_bits::<4>(28)) << 4);
+                }
+                if !self.now_all_data.val() & self.now_control.val() {
+                    self.is_init.d.next =
+                        (self.llctrl.val() == 12) & (self.subtype.val() == 8);
+                    self.exempt.d.next = self.llctrl.val() == 1;
+                }
+            }
+            if self.is_rwd.val() {
+                self.rwd_seen.d.next = true;
+            }
+        }
+
+        // Rollover
+        self.roll_next.next = self.roll.q.val();
+        if self.is_data.val() {
+            self.roll_next.next = self.roll.q.val() - 1;
+        }
+        if self.is_rwd.val() {
+            self.roll_next.next = self.roll.q.val() + 4;
+            if self.now_be.val() {
+                self.roll_next.next = self.roll.q.val() + 5;
+            }
+        }
+        self.roll.d.next = self.roll_next.val();
+
+        // The request, with its address decoded
+        self.req_address.next = self.req_view.msg.val().address;
+        self.address.next = self.req_address.val().get_bits::<46>(1);
+        self.request.next.opcode = self.req_view.msg.val().opcode;
+        self.request.next.snp_type = self.req_view.msg.val().snp_type;
+        self.request.next.meta_field = self.req_view.msg.val().meta_field;
+        self.request.next.meta_value = self.req_view.msg.val().meta_value;
+        self.request.next.tag = self.req_view.msg.val().tag;
+        self.request.next.ld_id = self.req_view.msg.val().ld_id;
+        self.request.next.poison = 0.into();
+        self.request.next.be = 0.into();
+        if self.is_rwd.val() {
+            self.address.next = self.rwd_view.msg.val().address;
+            self.request.next.poison = self.rwd_view.msg.val().poison;
+            if self.now_be.val() {
+                self.request.next.be = 1.into();
+            }
+        }
+        self.request.next.hit = 0.into();
+        if self.hit.val() {
+            self.request.next.hit = 1.into();
+        }
+        self.request.next.line = self.line.val();
+
+        // Queues
+        self.reqs.write.next = self.is_req.val();
+        self.reqs.write_data.next = self.request.val();
+        self.rwds.write.next = self.is_rwd.val();
+        self.rwds.write_data.next = self.request.val();
+        self.chunks.write.next = self.is_data.val();
+        self.chunks.write_address.next = bit_cast::<6, 7>(self.chunk_wr.q.val());
+        self.chunks.write_data.next = self.slot.val();
+        self.chunk_next.next = self.chunk_wr.q.val();
+        if self.is_data.val() {
+            self.chunk_next.next = self.chunk_wr.q.val() + 1;
+        }
+        self.chunk_wr.d.next = self.chunk_next.val();
+
+        // End of the flit
+        self.crc_ok.next = self.acc.q.val() == self.s2_crc.q.val();
+        self.accept.next = self.last.val()
+            & self.crc_ok.val()
+            & (self.init_seen.q.val() | self.is_init.q.val() | self.exempt.q.val());
+        self.reqs.commit.next = self.accept.val();
+        self.rwds.commit.next = self.accept.val();
+        self.reqs.abort.next = self.last.val() & !self.accept.val();
+        self.rwds.abort.next = self.last.val() & !self.accept.val();
+        self.drs_code.next = 0.into();
+        self.rsp_code.next = 0.into();
+        if self.last.val() {
+            if self.accept.val() {
+                self.roll_good.d.next = self.roll_next.val();
+                self.chunk_good.d.next = self.chunk_next.val();
+                self.rsp_code.next = self.credits.q.val().get_bits::<4>(0);
+                self.drs_code.next = self.credits.q.val().get_bits::<4>(4);
+                if self.is_init.q.val() {
+                    self.init_seen.d.next = true;
+                }
+            } else {
+                self.roll.d.next = self.roll_good.q.val();
+                self.chunk_wr.d.next = self.chunk_good.q.val();
+            }
+            if self.crc_ok.val() {
+                self.flit_seen.d.next = true;
+            } else {
+                if self.init_seen.q.val() {
+                    self.dead.d.next = true;
+                }
+            }
+        }
+        self.ev_flit.next = self.last.val() & self.crc_ok.val();
+        self.ev_crc_error.next = self.last.val() & !self.crc_ok.val();
+        self.ev_protocol_error.next = self.reqs.overflow.val()
+            | self.rwds.overflow.val()
+            | (self.head_slot.val() & (self.format.val() > 5))
+            | (self.s2_valid.q.val()
+                & self.first.val()
+                & !self.now_all_data.val()
+                & self.now_control.val()
+                & (self.llctrl.val() != 0)
+                & (self.llctrl.val() != 1)
+                & (self.llctrl.val() != 12))
+            | (self.last.val() & self.crc_ok.val() & !self.accept.val())
+            | (self.last.val()
+                & self.crc_ok.val()
+                & self.is_init.q.val()
+                & self.init_seen.q.val());
+        self.error_slot.next = self.slot.val();
+
+        // Credit nibbles: bit 3 = CXL.mem, then 0, 1, 2, 4, ... 64.
+        self.ndr_credit.next = 0.into();
+        if self.rsp_code.val().get_bit(3) & (self.rsp_code.val().get_bits::<3>(0) != 0) {
+            self.ndr_credit.next = bits::<7>(1) << (self.rsp_code.val().get_bits::<3>(0) - 1);
+        }
+        self.drs_credit.next = 0.into();
+        if self.drs_code.val().get_bit(3) & (self.drs_code.val().get_bits::<3>(0) != 0) {
+            self.drs_credit.next = bits::<7>(1) << (self.drs_code.val().get_bits::<3>(0) - 1);
+        }
+
+        // Heads
+        self.req.next = self.reqs.read_data.val();
+        self.req_valid.next = !self.reqs.empty.val();
+        self.reqs.read.next = self.req_pop.val();
+        self.req_level.next = self.reqs.level.val();
+        self.rwd_head.next = self.rwds.read_data.val();
+        self.rwd.next = self.rwds.read_data.val();
+        self.rwds.read.next = self.rwd_pop.val();
+        self.chunk_level.next = self.chunk_good.q.val() - self.chunk_rd.q.val();
+        self.rwd_valid.next = false;
+        if !self.rwds.empty.val() {
+            if self.rwd_head.val().be == 1 {
+                self.rwd_valid.next = self.chunk_level.val() > 4;
+            } else {
+                self.rwd_valid.next = self.chunk_level.val() > 3;
+            }
+        }
+        self.chunk_at.next = self.chunk_rd.q.val() + bit_cast::<7, 3>(self.data_index.val());
+        if self.rwd_pop.val() {
+            if self.rwd_head.val().be == 1 {
+                self.chunk_rd.d.next = self.chunk_rd.q.val() + 5;
+            } else {
+                self.chunk_rd.d.next = self.chunk_rd.q.val() + 4;
+            }
+        }
+        self.chunks.read.next = true;
+        self.chunks.read_address.next = bit_cast::<6, 7>(self.chunk_at.val());
+        self.data.next = self.chunks.read_data.val();
+
+        self.good_flit_seen.next = self.flit_seen.q.val();
+        self.init_received.next = self.init_seen.q.val();
+        self.failed.next = self.dead.q.val();
+
+        if self.reset.val() {
+            self.s1_valid.d.next = false;
+            self.s2_valid.d.next = false;
+            self.roll.d.next = 0.into();
+            self.roll_good.d.next = 0.into();
+            self.init_seen.d.next = false;
+            self.flit_seen.d.next = false;
+            self.dead.d.next = false;
+            self.chunk_wr.d.next = 0.into();
+            self.chunk_good.d.next = 0.into();
+            self.chunk_rd.d.next = 0.into();
+        }
+    }
+}

@@ -1,0 +1,522 @@
+//! Flit transmitter: packs NDR and DRS at the best rate the slot formats allow, returns credits, adds the CRC.
+//!
+//! A flit's header names the format of all four slots, so everything is decided at slot 0 from what is *complete* by then: H3 carries a
+//! DRS header and an NDR, H4 two NDRs, G slots only data; with data waiting no slot stays empty (four lines in five flits,
+//! `cxl-mem 8.3`). Two cycles from the decision to the pins.
+
+use super::crc::CrcStep;
+use super::messages::{Completion, S2mDrs, S2mNdr};
+use super::ndr::NdrQueue;
+use crate::config::Config;
+use crate::prim::{BlockRam, Fifo};
+use rust_hdl::prelude::*;
+
+#[derive(LogicBlock)]
+pub struct Tx {
+    pub clock: Signal<In, Clock>,
+    /// Reset, or link disabled.
+    pub reset: Signal<In, Bit>,
+    pub free_running: Signal<In, Bit>,
+    // pins
+    pub tx_valid: Signal<Out, Bit>,
+    pub tx_slot: Signal<Out, Bits<128>>,
+    pub tx_sof: Signal<Out, Bit>,
+    pub tx_crc: Signal<Out, Bits<16>>,
+    pub tx_ready: Signal<In, Bit>,
+    // responses
+    pub chunk_write: Signal<In, Bit>,
+    pub chunk: Signal<In, Bits<128>>,
+    pub drs_write: Signal<In, Bit>,
+    pub drs: Signal<In, Completion>,
+    pub ndr_write: Signal<In, Bit>,
+    pub ndr: Signal<In, Completion>,
+    pub line_sent: Signal<Out, Bit>,
+    /// NDR entries taken from the queue in this cycle.
+    pub ndr_taken: Signal<Out, Bits<2>>,
+    // credits: given back by the host, and owed to it
+    pub ndr_credit: Signal<In, Bits<7>>,
+    pub drs_credit: Signal<In, Bits<7>>,
+    pub req_popped: Signal<In, Bit>,
+    pub rwd_popped: Signal<In, Bit>,
+    // link state
+    pub good_flit_seen: Signal<In, Bit>,
+    pub init_received: Signal<In, Bit>,
+    pub init_sent: Signal<Out, Bit>,
+    pub ev_flit: Signal<Out, Bit>,
+    pub ev_credit_stall: Signal<Out, Bit>,
+
+    ndrs: NdrQueue,
+    drss: Fifo<Completion, 5>,
+    chunks: BlockRam<Bits<128>, 6>,
+    chunk_wr: DFF<Bits<6>>,
+    chunk_rd: DFF<Bits<6>>,
+    ndr_credits: DFF<Bits<10>>,
+    drs_credits: DFF<Bits<10>>,
+    req_owed: DFF<Bits<5>>,
+    rwd_owed: DFF<Bits<5>>,
+    owed_timer: DFF<Bits<5>>,
+    sent: DFF<Bit>,
+    // packer
+    index: DFF<Bits<2>>,
+    roll: DFF<Bits<3>>,
+    // stage P: header word or data from the chunk buffer
+    p_valid: DFF<Bit>,
+    p_first: DFF<Bit>,
+    p_data: DFF<Bit>,
+    p_word: DFF<Bits<128>>,
+    // output
+    step: CrcStep,
+    acc: DFF<Bits<16>>,
+    o_valid: DFF<Bit>,
+    o_first: DFF<Bit>,
+    o_slot: DFF<Bits<128>>,
+    // wires
+    up: Signal<Local, Bit>,
+    advance: Signal<Local, Bit>,
+    at_start: Signal<Local, Bit>,
+    all_data: Signal<Local, Bit>,
+    ndr_one: Signal<Local, Bit>,
+    ndr_two: Signal<Local, Bit>,
+    take_drs: Signal<Local, Bit>,
+    take_first: Signal<Local, Bit>,
+    take_second: Signal<Local, Bit>,
+    protocol: Signal<Local, Bit>,
+    llcrd: Signal<Local, Bit>,
+    init: Signal<Local, Bit>,
+    retry_idle: Signal<Local, Bit>,
+    start: Signal<Local, Bit>,
+    roll_now: Signal<Local, Bits<3>>,
+    send_data: Signal<Local, Bit>,
+    word: Signal<Local, Bits<128>>,
+    req_code: Signal<Local, Bits<4>>,
+    req_amount: Signal<Local, Bits<5>>,
+    rwd_code: Signal<Local, Bits<4>>,
+    rwd_amount: Signal<Local, Bits<5>>,
+    credits_sent: Signal<Local, Bit>,
+    owed: Signal<Local, Bit>,
+    drs_head: Signal<Local, Completion>,
+    drs_message: Signal<Local, S2mDrs>,
+    ndr0: Signal<Local, S2mNdr>,
+    ndr1: Signal<Local, S2mNdr>,
+    drs_bits: Signal<Local, Bits<40>>,
+    ndr0_bits: Signal<Local, Bits<30>>,
+    ndr1_bits: Signal<Local, Bits<30>>,
+    slot: Signal<Local, Bits<128>>,
+    ndr_gain: Signal<Local, Bits<10>>,
+    drs_gain: Signal<Local, Bits<10>>,
+    req_credits: Constant<Bits<5>>,
+    rwd_credits: Constant<Bits<5>>,
+}
+
+impl Default for Tx {
+    fn default() -> Self {
+        Self::new(&crate::config::CONFIGS[0])
+    }
+}
+
+impl Tx {
+    pub fn new(config: &Config) -> Self {
+        Self {
+            clock: Default::default(),
+            reset: Default::default(),
+            free_running: Default::default(),
+            tx_valid: Default::default(),
+            tx_slot: Default::default(),
+            tx_sof: Default::default(),
+            tx_crc: Default::default(),
+            tx_ready: Default::default(),
+            chunk_write: Default::default(),
+            chunk: Default::default(),
+            drs_write: Default::default(),
+            drs: Default::default(),
+            ndr_write: Default::default(),
+            ndr: Default::default(),
+            line_sent: Default::default(),
+            ndr_taken: Default::default(),
+            ndr_credit: Default::default(),
+            drs_credit: Default::default(),
+            req_popped: Default::default(),
+            rwd_popped: Default::default(),
+            good_flit_seen: Default::default(),
+            init_received: Default::default(),
+            init_sent: Default::default(),
+            ev_flit: Default::default(),
+            ev_credit_stall: Default::default(),
+            ndrs: Default::default(),
+            drss: Default::default(),
+            chunks: Default::default(),
+            chunk_wr: Default::default(),
+            chunk_rd: Default::default(),
+            ndr_credits: Default::default(),
+            drs_credits: Default::default(),
+            req_owed: Default::default(),
+            rwd_owed: Default::default(),
+            owed_timer: Default::default(),
+            sent: Default::default(),
+            index: Default::default(),
+            roll: Default::default(),
+            p_valid: Default::default(),
+            p_first: Default::default(),
+            p_data: Default::default(),
+            p_word: Default::default(),
+            step: Default::default(),
+            acc: Default::default(),
+            o_valid: Default::default(),
+            o_first: Default::default(),
+            o_slot: Default::default(),
+            up: Default::default(),
+            advance: Default::default(),
+            at_start: Default::default(),
+            all_data: Default::default(),
+            ndr_one: Default::default(),
+            ndr_two: Default::default(),
+            take_drs: Default::default(),
+            take_first: Default::default(),
+            take_second: Default::default(),
+            protocol: Default::default(),
+            llcrd: Default::default(),
+            init: Default::default(),
+            retry_idle: Default::default(),
+            start: Default::default(),
+            roll_now: Default::default(),
+            send_data: Default::default(),
+            word: Default::default(),
+            req_code: Default::default(),
+            req_amount: Default::default(),
+            rwd_code: Default::default(),
+            rwd_amount: Default::default(),
+            credits_sent: Default::default(),
+            owed: Default::default(),
+            drs_head: Default::default(),
+            drs_message: Default::default(),
+            ndr0: Default::default(),
+            ndr1: Default::default(),
+            drs_bits: Default::default(),
+            ndr0_bits: Default::default(),
+            ndr1_bits: Default::default(),
+            slot: Default::default(),
+            ndr_gain: Default::default(),
+            drs_gain: Default::default(),
+            req_credits: Constant::new((config.req_trackers as u64).into()),
+            rwd_credits: Constant::new((config.rwd_trackers as u64).into()),
+        }
+    }
+}
+
+impl Logic for Tx {
+    #[hdl_gen]
+    fn update(&mut self) {
+        dff_setup!(
+            self, clock, chunk_wr, chunk_rd, ndr_credits, drs_credits, req_owed, rwd_owed,
+            owed_timer, sent, index, roll, p_valid, p_first, p_data, p_word, acc, o_valid, o_first,
+            o_slot
+        );
+        self.ndrs.clock.next = self.clock.val();
+        self.drss.clock.next = self.clock.val();
+        self.chunks.clock.next = self.clock.val();
+        self.ndrs.reset.next = self.reset.val();
+        self.drss.reset.next = self.reset.val();
+
+        // Queues
+        self.ndrs.write.next = self.ndr_write.val();
+        self.ndrs.write_data.next = self.ndr.val();
+        self.drss.write.next = self.drs_write.val();
+        self.drss.write_data.next = self.drs.val();
+        self.chunks.write.next = self.chunk_write.val();
+        self.chunks.write_address.next = self.chunk_wr.q.val();
+        self.chunks.write_data.next = self.chunk.val();
+        if self.chunk_write.val() {
+            self.chunk_wr.d.next = self.chunk_wr.q.val() + 1;
+        }
+
+        // What a flit that starts now would carry
+        self.up.next = self.sent.q.val() & self.init_received.val();
+        self.advance.next = self.tx_ready.val();
+        self.at_start.next = self.index.q.val() == 0;
+        self.all_data.next = self.roll.q.val() > 3;
+        self.ndr_one.next = (self.ndrs.count.val() != 0) & (self.ndr_credits.q.val() != 0);
+        self.ndr_two.next = (self.ndrs.count.val() > 1) & (self.ndr_credits.q.val() > 1);
+        self.take_drs.next = self.up.val()
+            & !self.all_data.val()
+            & !self.drss.empty.val()
+            & (self.drs_credits.q.val() != 0);
+        self.take_first.next = self.up.val() & !self.all_data.val() & self.ndr_one.val();
+        self.take_second.next = self.up.val()
+            & !self.all_data.val()
+            & self.ndr_two.val()
+            & !self.take_drs.val();
+        self.owed.next = (self.req_owed.q.val() != 0) | (self.rwd_owed.q.val() != 0);
+        self.protocol.next = !self.all_data.val()
+            & (self.take_drs.val()
+                | self.take_first.val()
+                | (self.roll.q.val() != 0)
+                | (self.up.val() & self.free_running.val()));
+        self.llcrd.next = !self.all_data.val()
+            & !self.protocol.val()
+            & self.up.val()
+            & self.owed_timer.q.val().all();
+        self.init.next = !self.sent.q.val() & self.good_flit_seen.val();
+        self.retry_idle.next = !self.sent.q.val() & !self.good_flit_seen.val();
+        self.start.next = self.at_start.val()
+            & self.advance.val()
+            & !self.reset.val()
+            & (self.all_data.val()
+                | self.protocol.val()
+                | self.llcrd.val()
+                | self.init.val()
+                | self.retry_idle.val());
+
+        // Credits owed to the host: the largest power of two
+        self.req_code.next = 0.into();
+        self.req_amount.next = 0.into();
+        if self.req_owed.q.val() > 15 {
+            self.req_code.next = 13.into();
+            self.req_amount.next = 16.into();
+        } else if self.req_owed.q.val() > 7 {
+            self.req_code.next = 12.into();
+            self.req_amount.next = 8.into();
+        } else if self.req_owed.q.val() > 3 {
+            self.req_code.next = 11.into();
+            self.req_amount.next = 4.into();
+        } else if self.req_owed.q.val() > 1 {
+            self.req_code.next = 10.into();
+            self.req_amount.next = 2.into();
+        } else if self.req_owed.q.val() == 1 {
+            self.req_code.next = 9.into();
+            self.req_amount.next = 1.into();
+        }
+        self.rwd_code.next = 0.into();
+        self.rwd_amount.next = 0.into();
+        if self.rwd_owed.q.val() > 7 {
+            self.rwd_code.next = 12.into();
+            self.rwd_amount.next = 8.into();
+        } else if self.rwd_owed.q.val() > 3 {
+            self.rwd_code.next = 11.into();
+            self.rwd_amount.next = 4.into();
+        } else if self.rwd_owed.q.val() > 1 {
+            self.rwd_code.next = 10.into();
+            self.rwd_amount.next = 2.into();
+        } else if self.rwd_owed.q.val() == 1 {
+            self.rwd_code.next = 9.into();
+            self.rwd_amount.next = 1.into();
+        }
+        self.credits_sent.next = self.start.val() & (self.protocol.val() | self.llcrd.val());
+
+        // Messages
+        self.drs_head.next = self.drss.read_data.val();
+        self.drs_message.next.valid = 1.into();
+        self.drs_message.next.opcode = self.drs_head.val().opcode;
+        self.drs_message.next.meta_field = self.drs_head.val().meta_field;
+        self.drs_message.next.meta_value = self.drs_head.val().meta_value;
+        self.drs_message.next.tag = self.drs_head.val().tag;
+        self.drs_message.next.poison = self.drs_head.val().poison;
+        self.drs_message.next.ld_id = self.drs_head.val().ld_id;
+        self.drs_message.next.dev_load = self.drs_head.val().dev_load;
+        self.drs_message.next.rsvd = 0.into();
+        self.ndr0.next.valid = 1.into();
+        self.ndr0.next.opcode = self.ndrs.first.val().opcode;
+        self.ndr0.next.meta_field = self.ndrs.first.val().meta_field;
+        self.ndr0.next.meta_value = self.ndrs.first.val().meta_value;
+        self.ndr0.next.tag = self.ndrs.first.val().tag;
+        self.ndr0.next.ld_id = self.ndrs.first.val().ld_id;
+        self.ndr0.next.dev_load = self.ndrs.first.val().dev_load;
+        self.ndr1.next.valid = 1.into();
+        self.ndr1.next.opcode = self.ndrs.second.val().opcode;
+        self.ndr1.next.meta_field = self.ndrs.second.val().meta_field;
+        self.ndr1.next.meta_value = self.ndrs.second.val().meta_value;
+        self.ndr1.next.tag = self.ndrs.second.val().tag;
+        self.ndr1.next.ld_id = self.ndrs.second.val().ld_id;
+        self.ndr1.next.dev_load = self.ndrs.second.val().dev_load;
+        self.drs_bits.next = 0.into();
+        if self.take_drs.val() {
+            self.drs_bits.next = self.drs_message.val().into();
+        }
+        self.ndr0_bits.next = 0.into();
+        if self.take_first.val() {
+            self.ndr0_bits.next = self.ndr0.val().into();
+        }
+        self.ndr1_bits.next = 0.into();
+        if self.take_second.val() {
+            self.ndr1_bits.next = self.ndr1.val().into();
+        }
+
+        // Slot 0
+        self.roll_now.next = self.roll.q.val();
+        if self.at_start.val() & self.take_drs.val() {
+            self.roll_now.next = self.roll.q.val() + 4;
+        }
+        self.word.next = 0.into();
+        if self.at_start.val() {
+            if self.protocol.val() {
+                // Sz = 1; credit nibbles; then formats: data slots are G0, unused ones an empty G5.
+                self.word.next = (bit_cast::<128, 4>(self.req_code.val()) << 24)
+                    | (bit_cast::<128, 4>(self.rwd_code.val()) << 28)
+                    | bits::<128>(0x10);
+                if self.roll_now.val() == 0 {
+                    self.word.next = self.word.val() | bits::<128>(0x500);
+                }
+                if self.roll_now.val() < 2 {
+                    self.word.next = self.word.val() | bits::<128>(0x2800);
+                }
+                if self.roll_now.val() < 3 {
+                    self.word.next = self.word.val() | bits::<128>(0x14000);
+                }
+                if self.take_drs.val() {
+                    // H3: DRS [71:32], NDR [101:72]
+                    self.word.next = self.word.val()
+                        | bits::<128>(0x60)
+                        | (bit_cast::<128, 40>(self.drs_bits.val()) << 32)
+                        | (bit_cast::<128, 30>(self.ndr0_bits.val()) << 72);
+                } else {
+                    // H4: NDR0[27:0] at 32, NDR1 at 60, NDR0.DevLoad at 90
+                    self.word.next = self.word.val()
+                        | bits::<128>(0x80)
+                        | (bit_cast::<128, 28>(self.ndr0_bits.val().get_bits::<28>(0)) << 32)
+                        | (bit_cast::<128, 30>(self.ndr1_bits.val()) << 60)
+                        | (bit_cast::<128, 2>(self.ndr0_bits.val().get_bits::<2>(28)) << 90);
+                }
+            } else if self.llcrd.val() {
+                // LLCRD.Acknowledge
+                self.word.next = (bit_cast::<128, 4>(self.req_code.val()) << 24)
+                    | (bit_cast::<128, 4>(self.rwd_code.val()) << 28)
+                    | bits::<128>(0x10_0000_0001_u64);
+            } else if self.init.val() {
+                // INIT.Param: version 2, wrap value 9 (no retry buffer yet)
+                self.word.next =
+                    bits::<128>(0x8C_0000_0001_u64) | (bits::<128>(0x0900_0002_u64) << 64);
+            } else if self.retry_idle.val() {
+                // RETRY.Idle
+                self.word.next = bits::<128>(0x1_0000_0001_u64);
+            }
+        }
+
+        // Stage P
+        self.send_data.next = false;
+        self.ndrs.take.next = 0.into();
+        self.drss.read.next = false;
+        if self.advance.val() {
+            self.p_first.d.next = self.start.val();
+            self.p_word.d.next = self.word.val();
+            if self.at_start.val() {
+                self.p_valid.d.next = self.start.val();
+                self.send_data.next = self.start.val() & self.all_data.val();
+                if self.start.val() {
+                    self.index.d.next = 1.into();
+                    self.drss.read.next = self.take_drs.val();
+                    if self.take_second.val() {
+                        self.ndrs.take.next = 2.into();
+                    } else if self.take_first.val() {
+                        self.ndrs.take.next = 1.into();
+                    }
+                    if self.init.val() {
+                        self.sent.d.next = true;
+                    }
+                }
+            } else {
+                self.p_valid.d.next = true;
+                self.index.d.next = self.index.q.val() + 1;
+                self.send_data.next = self.roll.q.val() != 0;
+            }
+            self.p_data.d.next = self.send_data.val();
+        }
+        self.roll.d.next = self.roll.q.val();
+        if self.send_data.val() {
+            self.roll.d.next = self.roll.q.val() - 1;
+        }
+        if self.start.val() & self.take_drs.val() {
+            self.roll.d.next = self.roll_now.val();
+        }
+        self.chunks.read.next = self.advance.val();
+        self.chunks.read_address.next = self.chunk_rd.q.val();
+        if self.send_data.val() {
+            self.chunk_rd.d.next = self.chunk_rd.q.val() + 1;
+        }
+        self.line_sent.next = self.send_data.val() & (self.chunk_rd.q.val().get_bits::<2>(0) == 3);
+        self.ndr_taken.next = self.ndrs.take.val();
+
+        // Output
+        self.slot.next = self.p_word.q.val();
+        if self.p_data.q.val() {
+            self.slot.next = self.chunks.read_data.val();
+        }
+        self.step.slot.next = self.slot.val();
+        self.step.acc.next = self.acc.q.val();
+        if self.p_first.q.val() {
+            self.step.acc.next = 0.into();
+        }
+        if self.advance.val() {
+            self.o_valid.d.next = self.p_valid.q.val();
+            self.o_first.d.next = self.p_first.q.val();
+            self.o_slot.d.next = self.slot.val();
+            self.acc.d.next = self.step.crc.val();
+        }
+        self.tx_valid.next = self.o_valid.q.val();
+        self.tx_sof.next = self.o_first.q.val();
+        self.tx_slot.next = self.o_slot.q.val();
+        self.tx_crc.next = self.acc.q.val();
+
+        // Credit counters
+        self.ndr_gain.next = self.ndr_credits.q.val()
+            + bit_cast::<10, 7>(self.ndr_credit.val())
+            - bit_cast::<10, 2>(self.ndrs.take.val());
+        self.drs_gain.next = self.drs_credits.q.val() + bit_cast::<10, 7>(self.drs_credit.val());
+        self.drs_credits.d.next = self.drs_gain.val();
+        if self.drss.read.val() {
+            self.drs_credits.d.next = self.drs_gain.val() - 1;
+        }
+        self.ndr_credits.d.next = self.ndr_gain.val();
+        // Saturate: a count with the top bit set takes no more.
+        if self.ndr_gain.val().get_bit(9) {
+            self.ndr_credits.d.next = 511.into();
+        }
+        if self.drs_gain.val().get_bit(9) {
+            self.drs_credits.d.next = 511.into();
+        }
+        self.req_owed.d.next = self.req_owed.q.val();
+        self.rwd_owed.d.next = self.rwd_owed.q.val();
+        if self.credits_sent.val() {
+            self.req_owed.d.next = self.req_owed.q.val() - self.req_amount.val();
+            self.rwd_owed.d.next = self.rwd_owed.q.val() - self.rwd_amount.val();
+            self.owed_timer.d.next = 0.into();
+        } else {
+            if self.owed.val() & !self.owed_timer.q.val().all() {
+                self.owed_timer.d.next = self.owed_timer.q.val() + 1;
+            }
+        }
+        if self.req_popped.val() {
+            if self.credits_sent.val() {
+                self.req_owed.d.next = self.req_owed.q.val() - self.req_amount.val() + 1;
+            } else {
+                self.req_owed.d.next = self.req_owed.q.val() + 1;
+            }
+        }
+        if self.rwd_popped.val() {
+            if self.credits_sent.val() {
+                self.rwd_owed.d.next = self.rwd_owed.q.val() - self.rwd_amount.val() + 1;
+            } else {
+                self.rwd_owed.d.next = self.rwd_owed.q.val() + 1;
+            }
+        }
+
+        self.init_sent.next = self.sent.q.val();
+        self.ev_flit.next = self.start.val();
+        self.ev_credit_stall.next = self.up.val()
+            & ((!self.drss.empty.val() & (self.drs_credits.q.val() == 0))
+                | ((self.ndrs.count.val() != 0) & (self.ndr_credits.q.val() == 0)));
+
+        if self.reset.val() {
+            self.chunk_wr.d.next = 0.into();
+            self.chunk_rd.d.next = 0.into();
+            self.ndr_credits.d.next = 0.into();
+            self.drs_credits.d.next = 0.into();
+            self.req_owed.d.next = self.req_credits.val();
+            self.rwd_owed.d.next = self.rwd_credits.val();
+            self.owed_timer.d.next = 31.into();
+            self.sent.d.next = false;
+            self.index.d.next = 0.into();
+            self.roll.d.next = 0.into();
+            self.p_valid.d.next = false;
+            self.o_valid.d.next = false;
+        }
+    }
+}

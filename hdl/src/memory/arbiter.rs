@@ -1,0 +1,110 @@
+//! Shares the memory port between the link (first) and the engine. The link fills at most four of five cycles, so the engine always
+//! gets its turn. Answers come in order; a queue of owners routes them.
+
+use crate::prim::Fifo;
+use rust_hdl::prelude::*;
+
+#[derive(LogicBlock, Default)]
+pub struct Arbiter {
+    pub clock: Signal<In, Clock>,
+    pub reset: Signal<In, Bit>,
+    // link
+    pub link_rd_valid: Signal<In, Bit>,
+    pub link_rd_ready: Signal<Out, Bit>,
+    pub link_rd_line: Signal<In, Bits<26>>,
+    pub link_rd_nodata: Signal<In, Bit>,
+    pub link_rd_meta_we: Signal<In, Bit>,
+    pub link_rsp_valid: Signal<Out, Bit>,
+    pub link_wr_valid: Signal<In, Bit>,
+    pub link_wr_ready: Signal<Out, Bit>,
+    pub link_wr_line: Signal<In, Bits<26>>,
+    pub link_wr_idx: Signal<In, Bits<2>>,
+    pub link_wr_data: Signal<In, Bits<128>>,
+    pub link_wr_be: Signal<In, Bits<16>>,
+    pub link_wr_poison_we: Signal<In, Bit>,
+    pub link_wr_poison: Signal<In, Bit>,
+    pub link_wr_meta_we: Signal<In, Bit>,
+    // engine
+    pub engine_rd_valid: Signal<In, Bit>,
+    pub engine_rd_ready: Signal<Out, Bit>,
+    pub engine_rd_line: Signal<In, Bits<26>>,
+    pub engine_rsp_valid: Signal<Out, Bit>,
+    pub engine_wr_valid: Signal<In, Bit>,
+    pub engine_wr_ready: Signal<Out, Bit>,
+    pub engine_wr_line: Signal<In, Bits<26>>,
+    pub engine_wr_idx: Signal<In, Bits<2>>,
+    pub engine_wr_data: Signal<In, Bits<128>>,
+    pub engine_wr_be: Signal<In, Bits<16>>,
+    pub engine_wr_poison_we: Signal<In, Bit>,
+    pub engine_wr_poison: Signal<In, Bit>,
+    // memory
+    pub rd_valid: Signal<Out, Bit>,
+    pub rd_ready: Signal<In, Bit>,
+    pub rd_line: Signal<Out, Bits<26>>,
+    pub rd_nodata: Signal<Out, Bit>,
+    pub rd_meta_we: Signal<Out, Bit>,
+    pub rsp_valid: Signal<In, Bit>,
+    pub rsp_idx: Signal<In, Bits<2>>,
+    pub wr_valid: Signal<Out, Bit>,
+    pub wr_ready: Signal<In, Bit>,
+    pub wr_line: Signal<Out, Bits<26>>,
+    pub wr_idx: Signal<Out, Bits<2>>,
+    pub wr_data: Signal<Out, Bits<128>>,
+    pub wr_be: Signal<Out, Bits<16>>,
+    pub wr_poison_we: Signal<Out, Bit>,
+    pub wr_poison: Signal<Out, Bit>,
+    pub wr_meta_we: Signal<Out, Bit>,
+    owners: Fifo<Bits<1>, 5>,
+    room: Signal<Local, Bit>,
+}
+
+impl Logic for Arbiter {
+    #[hdl_gen]
+    fn update(&mut self) {
+        self.owners.clock.next = self.clock.val();
+        self.owners.reset.next = self.reset.val();
+
+        self.room.next = !self.owners.full.val();
+        self.rd_valid.next =
+            (self.link_rd_valid.val() | self.engine_rd_valid.val()) & self.room.val();
+        self.link_rd_ready.next = self.rd_ready.val() & self.room.val();
+        self.engine_rd_ready.next =
+            self.rd_ready.val() & self.room.val() & !self.link_rd_valid.val();
+        self.owners.write.next = self.rd_valid.val() & self.rd_ready.val();
+        if self.link_rd_valid.val() {
+            self.rd_line.next = self.link_rd_line.val();
+            self.rd_nodata.next = self.link_rd_nodata.val();
+            self.rd_meta_we.next = self.link_rd_meta_we.val();
+            self.owners.write_data.next = 0.into();
+        } else {
+            self.rd_line.next = self.engine_rd_line.val();
+            self.rd_nodata.next = false;
+            self.rd_meta_we.next = false;
+            self.owners.write_data.next = 1.into();
+        }
+        self.link_rsp_valid.next = self.rsp_valid.val() & !self.owners.read_data.val().any();
+        self.engine_rsp_valid.next = self.rsp_valid.val() & self.owners.read_data.val().any();
+        self.owners.read.next = self.rsp_valid.val() & (self.rsp_idx.val() == 3);
+
+        self.wr_valid.next = self.link_wr_valid.val() | self.engine_wr_valid.val();
+        self.link_wr_ready.next = self.wr_ready.val();
+        self.engine_wr_ready.next = self.wr_ready.val() & !self.link_wr_valid.val();
+        if self.link_wr_valid.val() {
+            self.wr_line.next = self.link_wr_line.val();
+            self.wr_idx.next = self.link_wr_idx.val();
+            self.wr_data.next = self.link_wr_data.val();
+            self.wr_be.next = self.link_wr_be.val();
+            self.wr_poison_we.next = self.link_wr_poison_we.val();
+            self.wr_poison.next = self.link_wr_poison.val();
+            self.wr_meta_we.next = self.link_wr_meta_we.val();
+        } else {
+            self.wr_line.next = self.engine_wr_line.val();
+            self.wr_idx.next = self.engine_wr_idx.val();
+            self.wr_data.next = self.engine_wr_data.val();
+            self.wr_be.next = self.engine_wr_be.val();
+            self.wr_poison_we.next = self.engine_wr_poison_we.val();
+            self.wr_poison.next = self.engine_wr_poison.val();
+            self.wr_meta_we.next = false;
+        }
+    }
+}

@@ -1,0 +1,579 @@
+//! The register file of BAR0.
+//!
+//! What software writes lives in one 128-word block RAM, filled with the reset values after reset; flip-flops shadow only what
+//! the hardware uses. What the hardware reports is OR-ed over the RAM's word on the way out.
+
+use super::counters::Counters;
+use super::hdm::HdmDecoder;
+use super::msix::Msix;
+use super::table::{Reg, RegTable};
+use crate::config::Config;
+use crate::prim::BlockRam;
+use cxlmem_protocol::regs;
+use rust_hdl::prelude::*;
+
+#[derive(Copy, Clone, Debug, PartialEq, LogicState)]
+enum State {
+    /// Reset values into the RAM.
+    Fill,
+    Idle,
+    Read,
+    Serve,
+    Done,
+}
+
+/// The register file. One access at a time: `bus_valid` is held until `bus_done`; `bus_rdata` is valid with it.
+/// `bus_address` counts DWs.
+#[derive(LogicBlock)]
+pub struct Csr {
+    pub clock: Signal<In, Clock>,
+    pub reset: Signal<In, Bit>,
+    pub bus_valid: Signal<In, Bit>,
+    pub bus_write: Signal<In, Bit>,
+    pub bus_address: Signal<In, Bits<14>>,
+    pub bus_wdata: Signal<In, Bits<32>>,
+    pub bus_rdata: Signal<Out, Bits<32>>,
+    pub bus_done: Signal<Out, Bit>,
+    // configuration block
+    pub cfg_bdf: Signal<In, Bits<16>>,
+    pub cfg_bme: Signal<In, Bit>,
+    pub cfg_msix_en: Signal<In, Bit>,
+    pub cfg_msix_mask: Signal<In, Bit>,
+    // link and coherence
+    pub link_enable: Signal<Out, Bit>,
+    pub link_free_running: Signal<Out, Bit>,
+    pub link_up: Signal<In, Bit>,
+    pub init_received: Signal<In, Bit>,
+    pub init_sent: Signal<In, Bit>,
+    pub media_ready: Signal<In, Bit>,
+    pub hdm_enable: Signal<Out, Bit>,
+    pub poison_on_miss: Signal<Out, Bit>,
+    pub hdm0_committed: Signal<Out, Bit>,
+    pub hdm0_base: Signal<Out, Bits<24>>,
+    pub hdm0_limit: Signal<Out, Bits<24>>,
+    pub hdm0_dpa: Signal<Out, Bits<24>>,
+    pub hdm1_committed: Signal<Out, Bit>,
+    pub hdm1_base: Signal<Out, Bits<24>>,
+    pub hdm1_limit: Signal<Out, Bits<24>>,
+    pub hdm1_dpa: Signal<Out, Bits<24>>,
+    // events, one cycle each
+    pub ev_rx_flit: Signal<In, Bit>,
+    pub ev_crc_error: Signal<In, Bit>,
+    pub ev_protocol_error: Signal<In, Bit>,
+    pub ev_tx_flit: Signal<In, Bit>,
+    pub ev_req: Signal<In, Bit>,
+    pub ev_rwd: Signal<In, Bit>,
+    pub ev_ndr: Signal<In, Bit>,
+    pub ev_drs: Signal<In, Bit>,
+    pub ev_nxm: Signal<In, Bit>,
+    pub ev_credit_stall: Signal<In, Bit>,
+    pub ev_poison_rx: Signal<In, Bit>,
+    pub ev_io_error: Signal<In, Bit>,
+    pub error_header: Signal<In, Bits<128>>,
+    // engine
+    pub eng_enable: Signal<Out, Bit>,
+    /// One cycle.
+    pub eng_soft_reset: Signal<Out, Bit>,
+    /// Address of the descriptor ring, bits 63:6.
+    pub eng_ring: Signal<Out, Bits<58>>,
+    pub eng_ring_log2: Signal<Out, Bits<4>>,
+    pub eng_tail: Signal<Out, Bits<10>>,
+    /// Address of the completion ring, bits 63:5.
+    pub eng_cpl: Signal<Out, Bits<59>>,
+    pub eng_vector: Signal<Out, Bits<2>>,
+    pub eng_timeout: Signal<Out, Bits<32>>,
+    pub eng_busy: Signal<In, Bit>,
+    pub eng_fault: Signal<In, Bit>,
+    pub eng_fault_code: Signal<In, Bits<8>>,
+    pub eng_head: Signal<In, Bits<10>>,
+    pub eng_done: Signal<In, Bits<32>>,
+    // MSI-X
+    pub irq: Signal<In, Bit>,
+    pub irq_vector: Signal<In, Bits<2>>,
+    pub msi_valid: Signal<Out, Bit>,
+    pub msi_ready: Signal<In, Bit>,
+    pub msi_address: Signal<Out, Bits<64>>,
+    pub msi_data: Signal<Out, Bits<32>>,
+    table: RegTable,
+    mem: BlockRam<Bits<32>, 7>,
+    counters: Counters,
+    msix: Msix,
+    hdm0: HdmDecoder,
+    hdm1: HdmDecoder,
+    state: DFF<State>,
+    fill: DFF<Bits<7>>,
+    id: DFF<Reg>,
+    window: DFF<Bits<4>>,
+    rdata: DFF<Bits<32>>,
+    ctrl: DFF<Bits<2>>,
+    global: DFF<Bits<2>>,
+    enable: DFF<Bit>,
+    ring: DFF<Bits<58>>,
+    log2: DFF<Bits<4>>,
+    tail: DFF<Bits<10>>,
+    cpl: DFF<Bits<59>>,
+    vector: DFF<Bits<2>>,
+    timeout: DFF<Bits<32>>,
+    unc_reserved: DFF<Bit>,
+    cor_crc: DFF<Bit>,
+    cor_poison: DFF<Bit>,
+    log: DFF<Bits<128>>,
+    cycles_lo: DFF<Bits<32>>,
+    cycles_hi: DFF<Bits<32>>,
+    cycles_carry: DFF<Bit>,
+    cycles_latch: DFF<Bits<32>>,
+    serve: Signal<Local, Bit>,
+    write: Signal<Local, Bit>,
+    deny: Signal<Local, Bit>,
+    live: Signal<Local, Bits<32>>,
+    hdm_sel: Signal<Local, Bits<4>>,
+    merged: Signal<Local, Bits<32>>,
+    ctrl_reset: Constant<Bits<2>>,
+    timeout_reset: Constant<Bits<32>>,
+}
+
+impl Csr {
+    /// The register file of one configuration.
+    pub fn new(config: &Config) -> Self {
+        Self {
+            clock: Default::default(),
+            reset: Default::default(),
+            bus_valid: Default::default(),
+            bus_write: Default::default(),
+            bus_address: Default::default(),
+            bus_wdata: Default::default(),
+            bus_rdata: Default::default(),
+            bus_done: Default::default(),
+            cfg_bdf: Default::default(),
+            cfg_bme: Default::default(),
+            cfg_msix_en: Default::default(),
+            cfg_msix_mask: Default::default(),
+            link_enable: Default::default(),
+            link_free_running: Default::default(),
+            link_up: Default::default(),
+            init_received: Default::default(),
+            init_sent: Default::default(),
+            media_ready: Default::default(),
+            hdm_enable: Default::default(),
+            poison_on_miss: Default::default(),
+            hdm0_committed: Default::default(),
+            hdm0_base: Default::default(),
+            hdm0_limit: Default::default(),
+            hdm0_dpa: Default::default(),
+            hdm1_committed: Default::default(),
+            hdm1_base: Default::default(),
+            hdm1_limit: Default::default(),
+            hdm1_dpa: Default::default(),
+            ev_rx_flit: Default::default(),
+            ev_crc_error: Default::default(),
+            ev_protocol_error: Default::default(),
+            ev_tx_flit: Default::default(),
+            ev_req: Default::default(),
+            ev_rwd: Default::default(),
+            ev_ndr: Default::default(),
+            ev_drs: Default::default(),
+            ev_nxm: Default::default(),
+            ev_credit_stall: Default::default(),
+            ev_poison_rx: Default::default(),
+            ev_io_error: Default::default(),
+            error_header: Default::default(),
+            eng_enable: Default::default(),
+            eng_soft_reset: Default::default(),
+            eng_ring: Default::default(),
+            eng_ring_log2: Default::default(),
+            eng_tail: Default::default(),
+            eng_cpl: Default::default(),
+            eng_vector: Default::default(),
+            eng_timeout: Default::default(),
+            eng_busy: Default::default(),
+            eng_fault: Default::default(),
+            eng_fault_code: Default::default(),
+            eng_head: Default::default(),
+            eng_done: Default::default(),
+            irq: Default::default(),
+            irq_vector: Default::default(),
+            msi_valid: Default::default(),
+            msi_ready: Default::default(),
+            msi_address: Default::default(),
+            msi_data: Default::default(),
+            table: RegTable::new(config),
+            mem: Default::default(),
+            counters: Default::default(),
+            msix: Default::default(),
+            hdm0: Default::default(),
+            hdm1: Default::default(),
+            state: Default::default(),
+            fill: Default::default(),
+            id: Default::default(),
+            window: Default::default(),
+            rdata: Default::default(),
+            ctrl: Default::default(),
+            global: Default::default(),
+            enable: Default::default(),
+            ring: Default::default(),
+            log2: Default::default(),
+            tail: Default::default(),
+            cpl: Default::default(),
+            vector: Default::default(),
+            timeout: Default::default(),
+            unc_reserved: Default::default(),
+            cor_crc: Default::default(),
+            cor_poison: Default::default(),
+            log: Default::default(),
+            cycles_lo: Default::default(),
+            cycles_hi: Default::default(),
+            cycles_carry: Default::default(),
+            cycles_latch: Default::default(),
+            serve: Default::default(),
+            write: Default::default(),
+            deny: Default::default(),
+            live: Default::default(),
+            hdm_sel: Default::default(),
+            merged: Default::default(),
+            ctrl_reset: Constant::new(u64::from(regs::LinkCtrl::RESET).into()),
+            timeout_reset: Constant::new(u64::from(regs::ENG_TIMEOUT_DEFAULT).into()),
+        }
+    }
+}
+
+impl Logic for Csr {
+    #[hdl_gen]
+    fn update(&mut self) {
+        dff_setup!(
+            self, clock, state, fill, id, window, rdata, ctrl, global, enable, ring, log2, tail, cpl, vector, timeout, unc_reserved,
+            cor_crc, cor_poison, log, cycles_lo, cycles_hi, cycles_carry, cycles_latch
+        );
+        // Sub-blocks.
+        self.mem.clock.next = self.clock.val();
+        self.counters.clock.next = self.clock.val();
+        self.counters.reset.next = self.reset.val();
+        self.counters.clear.next = false;
+        self.counters.event[0].next = self.ev_rx_flit.val();
+        self.counters.event[1].next = self.ev_crc_error.val();
+        self.counters.event[2].next = self.ev_protocol_error.val();
+        self.counters.event[3].next = self.ev_tx_flit.val();
+        self.counters.event[4].next = self.ev_req.val();
+        self.counters.event[5].next = self.ev_rwd.val();
+        self.counters.event[6].next = self.ev_ndr.val();
+        self.counters.event[7].next = self.ev_drs.val();
+        self.counters.event[8].next = self.ev_nxm.val();
+        self.counters.event[9].next = self.ev_credit_stall.val();
+        self.counters.event[10].next = self.ev_io_error.val();
+        self.msix.clock.next = self.clock.val();
+        self.msix.reset.next = self.reset.val();
+        self.msix.enable.next = self.cfg_msix_en.val();
+        self.msix.function_mask.next = self.cfg_msix_mask.val();
+        self.msix.bus_master.next = self.cfg_bme.val();
+        self.msix.bus_address.next = self.bus_address.val().get_bits::<4>(0);
+        self.msix.bus_wdata.next = self.bus_wdata.val();
+        self.msix.bus_write.next = false;
+        self.msix.request.next = self.irq.val();
+        self.msix.vector.next = self.irq_vector.val();
+        self.msi_valid.next = self.msix.tx_valid.val();
+        self.msix.tx_ready.next = self.msi_ready.val();
+        self.msi_address.next = self.msix.tx_address.val();
+        self.msi_data.next = self.msix.tx_data.val();
+
+        // Decode, then the register RAM.
+        self.table.address.next = self.bus_address.val();
+        self.table.index.next = bit_cast::<7, 7>(self.id.q.val().into());
+        if self.state.q.val() == State::Fill {
+            self.table.index.next = self.fill.q.val();
+        }
+        self.mem.read.next = true;
+        self.mem.read_address.next = self.table.index.val();
+        self.mem.write_address.next = self.table.index.val();
+        self.mem.write.next = false;
+        self.merged.next = (self.mem.read_data.val() & !self.table.mask.val()) | (self.bus_wdata.val() & self.table.mask.val());
+        self.mem.write_data.next = self.merged.val();
+
+        self.serve.next = false;
+        self.bus_done.next = false;
+        match self.state.q.val() {
+            State::Fill => {
+                self.mem.write.next = true;
+                self.mem.write_data.next = self.table.reset_value.val();
+                self.fill.d.next = self.fill.q.val() + 1;
+                if self.fill.q.val() == 127 {
+                    self.state.d.next = State::Idle;
+                }
+            }
+            State::Idle => {
+                self.id.d.next = self.table.reg_id.val();
+                self.window.d.next = self.bus_address.val().get_bits::<4>(10);
+                if self.bus_valid.val() {
+                    self.state.d.next = State::Read;
+                }
+            }
+            State::Read => {
+                self.state.d.next = State::Serve;
+            }
+            State::Serve => {
+                // A counter is there once in 16 cycles; the MSI-X table is busy for three while it is read.
+                if (!self.table.is_counter.val() | self.counters.hit.val()) & !self.msix.busy.val() {
+                    self.serve.next = true;
+                    self.state.d.next = State::Done;
+                }
+            }
+            State::Done => {
+                self.bus_done.next = true;
+                self.state.d.next = State::Idle;
+            }
+            _ => {
+                self.state.d.next = State::Idle;
+            }
+        }
+        self.write.next = self.serve.val() & self.bus_write.val();
+        self.bus_rdata.next = self.rdata.q.val();
+
+        // HDM decoders.
+        self.hdm_sel.next = self.table.hdm.val();
+        self.hdm0.clock.next = self.clock.val();
+        self.hdm0.reset.next = self.reset.val();
+        self.hdm0.write.next = self.write.val() & self.table.is_hdm.val() & !self.hdm_sel.val().get_bit(3);
+        self.hdm0.select.next = self.hdm_sel.val().get_bits::<3>(0);
+        self.hdm0.data.next = self.bus_wdata.val();
+        self.hdm0.prev_committed.next = true;
+        self.hdm0.prev_base.next = 0.into();
+        self.hdm0.prev_limit.next = 0.into();
+        self.hdm0.prev_dpa_end.next = 0.into();
+        self.hdm0.next_committed.next = self.hdm1.committed.val();
+        self.hdm1.clock.next = self.clock.val();
+        self.hdm1.reset.next = self.reset.val();
+        self.hdm1.write.next = self.write.val() & self.table.is_hdm.val() & self.hdm_sel.val().get_bit(3);
+        self.hdm1.select.next = self.hdm_sel.val().get_bits::<3>(0);
+        self.hdm1.data.next = self.bus_wdata.val();
+        self.hdm1.prev_committed.next = self.hdm0.committed.val();
+        self.hdm1.prev_base.next = self.hdm0.base.val();
+        self.hdm1.prev_limit.next = self.hdm0.limit.val();
+        self.hdm1.prev_dpa_end.next = self.hdm0.dpa_end.val();
+        self.hdm1.next_committed.next = false;
+        self.deny.next = false;
+        if self.table.is_hdm.val() {
+            self.deny.next = self.hdm0.deny.val();
+            if self.hdm_sel.val().get_bit(3) {
+                self.deny.next = self.hdm1.deny.val();
+            }
+        }
+        self.hdm0_committed.next = self.hdm0.committed.val();
+        self.hdm0_base.next = self.hdm0.base.val();
+        self.hdm0_limit.next = self.hdm0.limit.val();
+        self.hdm0_dpa.next = self.hdm0.dpa.val();
+        self.hdm1_committed.next = self.hdm1.committed.val();
+        self.hdm1_base.next = self.hdm1.base.val();
+        self.hdm1_limit.next = self.hdm1.limit.val();
+        self.hdm1_dpa.next = self.hdm1.dpa.val();
+
+        // Events.
+        self.cycles_lo.d.next = self.cycles_lo.q.val() + 1;
+        self.cycles_carry.d.next = self.cycles_lo.q.val().all();
+        self.cycles_hi.d.next = self.cycles_hi.q.val() + bit_cast::<32, 1>(self.cycles_carry.q.val().into());
+        self.eng_soft_reset.next = false;
+
+        // What the hardware reports.
+        self.counters.select.next = self.table.counter.val();
+        self.live.next = 0.into();
+        match self.id.q.val() {
+            Reg::RasUncStatus => {
+                self.live.next = bit_cast::<32, 1>(self.unc_reserved.q.val().into()) << 9;
+            }
+            Reg::RasCorStatus => {
+                self.live.next = (bit_cast::<32, 1>(self.cor_crc.q.val().into()) << 2)
+                    | (bit_cast::<32, 1>(self.cor_poison.q.val().into()) << 5);
+            }
+            Reg::RasCapCtrl => {
+                if self.unc_reserved.q.val() {
+                    self.live.next = 9.into();
+                }
+            }
+            Reg::RasLog0 => {
+                self.live.next = self.log.q.val().get_bits::<32>(0);
+            }
+            Reg::RasLog1 => {
+                self.live.next = self.log.q.val().get_bits::<32>(32);
+            }
+            Reg::RasLog2 => {
+                self.live.next = self.log.q.val().get_bits::<32>(64);
+            }
+            Reg::RasLog3 => {
+                self.live.next = self.log.q.val().get_bits::<32>(96);
+            }
+            Reg::Hdm0Ctrl => {
+                self.live.next = (bit_cast::<32, 1>(self.hdm0.committed.val().into()) << 10)
+                    | (bit_cast::<32, 1>(self.hdm0.error.val().into()) << 11);
+            }
+            Reg::Hdm1Ctrl => {
+                self.live.next = (bit_cast::<32, 1>(self.hdm1.committed.val().into()) << 10)
+                    | (bit_cast::<32, 1>(self.hdm1.error.val().into()) << 11);
+            }
+            Reg::MediaStatus => {
+                self.live.next = bit_cast::<32, 1>(self.media_ready.val().into());
+            }
+            Reg::LinkStatus => {
+                self.live.next = bit_cast::<32, 1>(self.link_up.val().into())
+                    | (bit_cast::<32, 1>(self.init_received.val().into()) << 1)
+                    | (bit_cast::<32, 1>(self.init_sent.val().into()) << 2);
+            }
+            Reg::BdfInfo => {
+                self.live.next = bit_cast::<32, 16>(self.cfg_bdf.val());
+            }
+            Reg::CyclesLo => {
+                self.live.next = self.cycles_lo.q.val();
+            }
+            Reg::CyclesHi => {
+                self.live.next = self.cycles_latch.q.val();
+            }
+            Reg::EngStatus => {
+                self.live.next = bit_cast::<32, 1>(self.enable.q.val().into())
+                    | (bit_cast::<32, 1>(self.eng_busy.val().into()) << 1)
+                    | (bit_cast::<32, 1>(self.eng_fault.val().into()) << 2)
+                    | (bit_cast::<32, 8>(self.eng_fault_code.val()) << 8);
+            }
+            Reg::EngTail => {
+                self.live.next = bit_cast::<32, 10>(self.tail.q.val());
+            }
+            Reg::EngHead => {
+                self.live.next = bit_cast::<32, 10>(self.eng_head.val());
+            }
+            Reg::EngDone => {
+                self.live.next = self.eng_done.val();
+            }
+            _ => {}
+        }
+        if self.table.is_counter.val() {
+            self.live.next = self.counters.value.val();
+        }
+        if self.serve.val() {
+            self.rdata.d.next = self.mem.read_data.val() | self.live.val();
+            if self.window.q.val() == 8 {
+                self.rdata.d.next = 0.into();
+                if !self.bus_address.val().get_bits::<6>(4).any() {
+                    self.rdata.d.next = self.msix.bus_rdata.val();
+                    self.msix.bus_write.next = self.bus_write.val();
+                }
+            }
+            if self.window.q.val() == 9 {
+                self.rdata.d.next = 0.into();
+                if !self.bus_address.val().get_bits::<10>(0).any() {
+                    self.rdata.d.next = bit_cast::<32, 4>(self.msix.pending.val());
+                }
+            }
+            if !self.bus_write.val() & (self.id.q.val() == Reg::CyclesLo) {
+                self.cycles_latch.d.next = self.cycles_hi.q.val() + bit_cast::<32, 1>(self.cycles_carry.q.val().into());
+            }
+        }
+
+        // Writes.
+        if self.write.val() {
+            self.mem.write.next = !self.deny.val();
+            match self.id.q.val() {
+                Reg::RasUncStatus => {
+                    if self.bus_wdata.val().get_bit(9) {
+                        self.unc_reserved.d.next = false;
+                    }
+                }
+                Reg::RasCorStatus => {
+                    if self.bus_wdata.val().get_bit(2) {
+                        self.cor_crc.d.next = false;
+                    }
+                    if self.bus_wdata.val().get_bit(5) {
+                        self.cor_poison.d.next = false;
+                    }
+                }
+                Reg::HdmGlobalCtrl => {
+                    self.global.d.next = self.bus_wdata.val().get_bits::<2>(0);
+                }
+                Reg::LinkCtrl => {
+                    self.ctrl.d.next = self.bus_wdata.val().get_bits::<2>(0);
+                }
+                Reg::CounterCtrl => {
+                    if self.bus_wdata.val().get_bit(0) {
+                        self.counters.clear.next = true;
+                        self.cycles_lo.d.next = 0.into();
+                        self.cycles_hi.d.next = 0.into();
+                        self.cycles_carry.d.next = false;
+                    }
+                }
+                Reg::EngCtrl => {
+                    self.enable.d.next = self.bus_wdata.val().get_bit(0);
+                    if self.bus_wdata.val().get_bit(1) {
+                        self.eng_soft_reset.next = true;
+                        self.tail.d.next = 0.into();
+                    }
+                }
+                Reg::EngRingLo => {
+                    self.ring.d.next = (self.ring.q.val() & 0x3FF_FFFF_FC00_0000u64)
+                        | bit_cast::<58, 26>(self.bus_wdata.val().get_bits::<26>(6));
+                }
+                Reg::EngRingHi => {
+                    self.ring.d.next = (self.ring.q.val() & 0x3FF_FFFF) | (bit_cast::<58, 32>(self.bus_wdata.val()) << 26);
+                }
+                Reg::EngRingLog2 => {
+                    self.log2.d.next = self.bus_wdata.val().get_bits::<4>(0);
+                }
+                Reg::EngTail => {
+                    self.tail.d.next = self.bus_wdata.val().get_bits::<10>(0);
+                }
+                Reg::EngCplLo => {
+                    self.cpl.d.next = (self.cpl.q.val() & 0x7FF_FFFF_F800_0000u64)
+                        | bit_cast::<59, 27>(self.bus_wdata.val().get_bits::<27>(5));
+                }
+                Reg::EngCplHi => {
+                    self.cpl.d.next = (self.cpl.q.val() & 0x7FF_FFFF) | (bit_cast::<59, 32>(self.bus_wdata.val()) << 27);
+                }
+                Reg::EngVector => {
+                    self.vector.d.next = self.bus_wdata.val().get_bits::<2>(0);
+                }
+                Reg::EngTimeout => {
+                    self.timeout.d.next = self.bus_wdata.val();
+                }
+                _ => {}
+            }
+        }
+        // An error in the cycle of a write that clears its bit is not lost.
+        if self.ev_protocol_error.val() {
+            self.unc_reserved.d.next = true;
+            if !self.unc_reserved.q.val() {
+                self.log.d.next = self.error_header.val();
+            }
+        }
+        if self.ev_crc_error.val() {
+            self.cor_crc.d.next = true;
+        }
+        if self.ev_poison_rx.val() {
+            self.cor_poison.d.next = true;
+        }
+        self.link_enable.next = self.ctrl.q.val().get_bit(0);
+        self.link_free_running.next = self.ctrl.q.val().get_bit(1);
+        self.poison_on_miss.next = self.global.q.val().get_bit(0);
+        self.hdm_enable.next = self.global.q.val().get_bit(1);
+        self.eng_enable.next = self.enable.q.val();
+        self.eng_ring.next = self.ring.q.val();
+        self.eng_ring_log2.next = self.log2.q.val();
+        self.eng_tail.next = self.tail.q.val();
+        self.eng_cpl.next = self.cpl.q.val();
+        self.eng_vector.next = self.vector.q.val();
+        self.eng_timeout.next = self.timeout.q.val();
+        if self.reset.val() {
+            self.state.d.next = State::Fill;
+            self.fill.d.next = 0.into();
+            self.id.d.next = Reg::None;
+            self.ctrl.d.next = self.ctrl_reset.val();
+            self.global.d.next = 0.into();
+            self.enable.d.next = false;
+            self.ring.d.next = 0.into();
+            self.log2.d.next = 0.into();
+            self.tail.d.next = 0.into();
+            self.cpl.d.next = 0.into();
+            self.vector.d.next = 0.into();
+            self.timeout.d.next = self.timeout_reset.val();
+            self.unc_reserved.d.next = false;
+            self.cor_crc.d.next = false;
+            self.cor_poison.d.next = false;
+            self.log.d.next = 0.into();
+            self.cycles_lo.d.next = 0.into();
+            self.cycles_hi.d.next = 0.into();
+            self.cycles_carry.d.next = false;
+        }
+    }
+}

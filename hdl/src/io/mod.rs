@@ -1,0 +1,290 @@
+//! CXL.io of the controller: TLP endpoint, registers, MSI-X, and the engine that works behind them.
+
+pub mod counters;
+pub mod csr;
+pub mod endpoint;
+pub mod hdm;
+pub mod msix;
+pub mod table;
+pub mod transmit;
+
+use crate::config::Config;
+use crate::engine::Engine;
+use csr::Csr;
+use endpoint::Endpoint;
+use rust_hdl::prelude::*;
+use transmit::Transmit;
+
+/// CXL.io and the engine. Streams and the memory port are those of `docs/developer/interfaces.md` sections 1 and 3.
+///
+/// `hdmN_base`, `hdmN_limit` (exclusive) and `hdmN_dpa` count 256 MiB granules. `media_ready` in is the memory's own; what
+/// software reads also waits for the engine's page-ownership sweep. `ev_*` are one-cycle events.
+#[derive(LogicBlock)]
+pub struct Io {
+    pub clock: Signal<In, Clock>,
+    pub reset: Signal<In, Bit>,
+    pub tlp_rx_valid: Signal<In, Bit>,
+    pub tlp_rx_data: Signal<In, Bits<128>>,
+    pub tlp_rx_last: Signal<In, Bit>,
+    pub tlp_rx_ready: Signal<Out, Bit>,
+    pub tlp_tx_valid: Signal<Out, Bit>,
+    pub tlp_tx_data: Signal<Out, Bits<128>>,
+    pub tlp_tx_last: Signal<Out, Bit>,
+    pub tlp_tx_ready: Signal<In, Bit>,
+    pub link_enable: Signal<Out, Bit>,
+    pub link_free_running: Signal<Out, Bit>,
+    pub hdm_enable: Signal<Out, Bit>,
+    pub poison_on_miss: Signal<Out, Bit>,
+    pub hdm0_committed: Signal<Out, Bit>,
+    pub hdm0_base: Signal<Out, Bits<24>>,
+    pub hdm0_limit: Signal<Out, Bits<24>>,
+    pub hdm0_dpa: Signal<Out, Bits<24>>,
+    pub hdm1_committed: Signal<Out, Bit>,
+    pub hdm1_base: Signal<Out, Bits<24>>,
+    pub hdm1_limit: Signal<Out, Bits<24>>,
+    pub hdm1_dpa: Signal<Out, Bits<24>>,
+    pub link_up: Signal<In, Bit>,
+    pub init_received: Signal<In, Bit>,
+    pub init_sent: Signal<In, Bit>,
+    pub ev_rx_flit: Signal<In, Bit>,
+    pub ev_crc_error: Signal<In, Bit>,
+    pub ev_protocol_error: Signal<In, Bit>,
+    pub ev_tx_flit: Signal<In, Bit>,
+    pub ev_req: Signal<In, Bit>,
+    pub ev_rwd: Signal<In, Bit>,
+    pub ev_ndr: Signal<In, Bit>,
+    pub ev_drs: Signal<In, Bit>,
+    pub ev_nxm: Signal<In, Bit>,
+    pub ev_credit_stall: Signal<In, Bit>,
+    pub ev_poison_rx: Signal<In, Bit>,
+    pub error_header: Signal<In, Bits<128>>,
+    pub cfg_bdf: Signal<In, Bits<16>>,
+    pub cfg_bme: Signal<In, Bit>,
+    pub cfg_msix_en: Signal<In, Bit>,
+    pub cfg_msix_mask: Signal<In, Bit>,
+    pub media_ready: Signal<In, Bit>,
+    pub mem_rd_valid: Signal<Out, Bit>,
+    pub mem_rd_ready: Signal<In, Bit>,
+    pub mem_rd_line: Signal<Out, Bits<26>>,
+    pub rsp_valid: Signal<In, Bit>,
+    pub rsp_idx: Signal<In, Bits<2>>,
+    pub rsp_data: Signal<In, Bits<128>>,
+    pub rsp_poison: Signal<In, Bit>,
+    pub mem_wr_valid: Signal<Out, Bit>,
+    pub mem_wr_ready: Signal<In, Bit>,
+    pub mem_wr_line: Signal<Out, Bits<26>>,
+    pub mem_wr_idx: Signal<Out, Bits<2>>,
+    pub mem_wr_data: Signal<Out, Bits<128>>,
+    pub mem_wr_be: Signal<Out, Bits<16>>,
+    pub mem_wr_poison_we: Signal<Out, Bit>,
+    pub mem_wr_poison: Signal<Out, Bit>,
+    endpoint: Endpoint,
+    transmit: Transmit,
+    csr: Csr,
+    engine: Engine,
+    engine_present: Constant<Bit>,
+}
+
+impl Io {
+    /// CXL.io of one configuration; without the engine its logic is held in reset and optimised away.
+    pub fn new(config: &Config) -> Self {
+        Self {
+            clock: Default::default(),
+            reset: Default::default(),
+            tlp_rx_valid: Default::default(),
+            tlp_rx_data: Default::default(),
+            tlp_rx_last: Default::default(),
+            tlp_rx_ready: Default::default(),
+            tlp_tx_valid: Default::default(),
+            tlp_tx_data: Default::default(),
+            tlp_tx_last: Default::default(),
+            tlp_tx_ready: Default::default(),
+            link_enable: Default::default(),
+            link_free_running: Default::default(),
+            hdm_enable: Default::default(),
+            poison_on_miss: Default::default(),
+            hdm0_committed: Default::default(),
+            hdm0_base: Default::default(),
+            hdm0_limit: Default::default(),
+            hdm0_dpa: Default::default(),
+            hdm1_committed: Default::default(),
+            hdm1_base: Default::default(),
+            hdm1_limit: Default::default(),
+            hdm1_dpa: Default::default(),
+            link_up: Default::default(),
+            init_received: Default::default(),
+            init_sent: Default::default(),
+            ev_rx_flit: Default::default(),
+            ev_crc_error: Default::default(),
+            ev_protocol_error: Default::default(),
+            ev_tx_flit: Default::default(),
+            ev_req: Default::default(),
+            ev_rwd: Default::default(),
+            ev_ndr: Default::default(),
+            ev_drs: Default::default(),
+            ev_nxm: Default::default(),
+            ev_credit_stall: Default::default(),
+            ev_poison_rx: Default::default(),
+            error_header: Default::default(),
+            cfg_bdf: Default::default(),
+            cfg_bme: Default::default(),
+            cfg_msix_en: Default::default(),
+            cfg_msix_mask: Default::default(),
+            media_ready: Default::default(),
+            mem_rd_valid: Default::default(),
+            mem_rd_ready: Default::default(),
+            mem_rd_line: Default::default(),
+            rsp_valid: Default::default(),
+            rsp_idx: Default::default(),
+            rsp_data: Default::default(),
+            rsp_poison: Default::default(),
+            mem_wr_valid: Default::default(),
+            mem_wr_ready: Default::default(),
+            mem_wr_line: Default::default(),
+            mem_wr_idx: Default::default(),
+            mem_wr_data: Default::default(),
+            mem_wr_be: Default::default(),
+            mem_wr_poison_we: Default::default(),
+            mem_wr_poison: Default::default(),
+            endpoint: Default::default(),
+            transmit: Default::default(),
+            csr: Csr::new(config),
+            engine: Engine::new(config),
+            engine_present: Constant::new(config.engine),
+        }
+    }
+}
+
+impl Logic for Io {
+    #[hdl_gen]
+    fn update(&mut self) {
+        self.endpoint.clock.next = self.clock.val();
+        self.endpoint.reset.next = self.reset.val();
+        self.transmit.clock.next = self.clock.val();
+        self.transmit.reset.next = self.reset.val();
+        self.csr.clock.next = self.clock.val();
+        self.csr.reset.next = self.reset.val();
+        self.engine.clock.next = self.clock.val();
+        self.engine.reset.next = self.reset.val() | !self.engine_present.val();
+
+        self.endpoint.tlp_rx_valid.next = self.tlp_rx_valid.val();
+        self.endpoint.tlp_rx_data.next = self.tlp_rx_data.val();
+        self.endpoint.tlp_rx_last.next = self.tlp_rx_last.val();
+        self.tlp_rx_ready.next = self.endpoint.tlp_rx_ready.val();
+        self.tlp_tx_valid.next = self.transmit.tlp_tx_valid.val();
+        self.tlp_tx_data.next = self.transmit.tlp_tx_data.val();
+        self.tlp_tx_last.next = self.transmit.tlp_tx_last.val();
+        self.transmit.tlp_tx_ready.next = self.tlp_tx_ready.val();
+        self.transmit.cfg_bdf.next = self.cfg_bdf.val();
+
+        // Endpoint to registers and transmitter.
+        self.csr.bus_valid.next = self.endpoint.bus_valid.val();
+        self.csr.bus_write.next = self.endpoint.bus_write.val();
+        self.csr.bus_address.next = self.endpoint.bus_address.val();
+        self.csr.bus_wdata.next = self.endpoint.bus_wdata.val();
+        self.endpoint.bus_rdata.next = self.csr.bus_rdata.val();
+        self.endpoint.bus_done.next = self.csr.bus_done.val();
+        self.transmit.resp_valid.next = self.endpoint.resp_valid.val();
+        self.transmit.resp_dw0.next = self.endpoint.resp_dw0.val();
+        self.transmit.resp_dw1.next = self.endpoint.resp_dw1.val();
+        self.transmit.resp_dw2.next = self.endpoint.resp_dw2.val();
+        self.transmit.resp_ur.next = self.endpoint.resp_ur.val();
+        self.transmit.resp_data.next = self.endpoint.resp_data.val();
+        self.endpoint.resp_ready.next = self.transmit.resp_ready.val();
+        self.transmit.msi_valid.next = self.csr.msi_valid.val();
+        self.transmit.msi_address.next = self.csr.msi_address.val();
+        self.transmit.msi_data.next = self.csr.msi_data.val();
+        self.csr.msi_ready.next = self.transmit.msi_ready.val();
+
+        // Registers to link, coherence and memory.
+        self.link_enable.next = self.csr.link_enable.val();
+        self.link_free_running.next = self.csr.link_free_running.val();
+        self.hdm_enable.next = self.csr.hdm_enable.val();
+        self.poison_on_miss.next = self.csr.poison_on_miss.val();
+        self.hdm0_committed.next = self.csr.hdm0_committed.val();
+        self.hdm0_base.next = self.csr.hdm0_base.val();
+        self.hdm0_limit.next = self.csr.hdm0_limit.val();
+        self.hdm0_dpa.next = self.csr.hdm0_dpa.val();
+        self.hdm1_committed.next = self.csr.hdm1_committed.val();
+        self.hdm1_base.next = self.csr.hdm1_base.val();
+        self.hdm1_limit.next = self.csr.hdm1_limit.val();
+        self.hdm1_dpa.next = self.csr.hdm1_dpa.val();
+        self.csr.link_up.next = self.link_up.val();
+        self.csr.init_received.next = self.init_received.val();
+        self.csr.init_sent.next = self.init_sent.val();
+        self.csr.ev_rx_flit.next = self.ev_rx_flit.val();
+        self.csr.ev_crc_error.next = self.ev_crc_error.val();
+        self.csr.ev_protocol_error.next = self.ev_protocol_error.val();
+        self.csr.ev_tx_flit.next = self.ev_tx_flit.val();
+        self.csr.ev_req.next = self.ev_req.val();
+        self.csr.ev_rwd.next = self.ev_rwd.val();
+        self.csr.ev_ndr.next = self.ev_ndr.val();
+        self.csr.ev_drs.next = self.ev_drs.val();
+        self.csr.ev_nxm.next = self.ev_nxm.val();
+        self.csr.ev_credit_stall.next = self.ev_credit_stall.val();
+        self.csr.ev_poison_rx.next = self.ev_poison_rx.val();
+        self.csr.error_header.next = self.error_header.val();
+        self.csr.cfg_bdf.next = self.cfg_bdf.val();
+        self.csr.cfg_bme.next = self.cfg_bme.val();
+        self.csr.cfg_msix_en.next = self.cfg_msix_en.val();
+        self.csr.cfg_msix_mask.next = self.cfg_msix_mask.val();
+        self.csr.media_ready.next = self.media_ready.val() & (self.engine.swept.val() | !self.engine_present.val());
+        self.csr.ev_io_error.next = self.endpoint.ev_error.val() | self.engine.ev_unexpected.val();
+
+        // Engine.
+        self.engine.eng_enable.next = self.csr.eng_enable.val();
+        self.engine.eng_soft_reset.next = self.csr.eng_soft_reset.val();
+        self.engine.eng_ring.next = self.csr.eng_ring.val();
+        self.engine.eng_ring_log2.next = self.csr.eng_ring_log2.val();
+        self.engine.eng_tail.next = self.csr.eng_tail.val();
+        self.engine.eng_cpl.next = self.csr.eng_cpl.val();
+        self.engine.eng_vector.next = self.csr.eng_vector.val();
+        self.engine.eng_timeout.next = self.csr.eng_timeout.val();
+        self.engine.hdm0_committed.next = self.csr.hdm0_committed.val();
+        self.engine.hdm0_base.next = self.csr.hdm0_base.val();
+        self.engine.hdm0_limit.next = self.csr.hdm0_limit.val();
+        self.engine.hdm1_committed.next = self.csr.hdm1_committed.val();
+        self.engine.hdm1_base.next = self.csr.hdm1_base.val();
+        self.engine.hdm1_limit.next = self.csr.hdm1_limit.val();
+        self.csr.eng_busy.next = self.engine.eng_busy.val();
+        self.csr.eng_fault.next = self.engine.eng_fault.val();
+        self.csr.eng_fault_code.next = self.engine.eng_fault_code.val();
+        self.csr.eng_head.next = self.engine.eng_head.val();
+        self.csr.eng_done.next = self.engine.eng_done.val();
+        self.csr.irq.next = self.engine.irq.val();
+        self.csr.irq_vector.next = self.engine.irq_vector.val();
+        self.engine.cpl_valid.next = self.endpoint.cpl_valid.val();
+        self.engine.cpl_header.next = self.endpoint.cpl_header.val();
+        self.engine.cpl_last.next = self.endpoint.cpl_last.val();
+        self.engine.cpl_data.next = self.endpoint.cpl_data.val();
+        self.transmit.rd_valid.next = self.engine.rd_valid.val();
+        self.transmit.rd_line.next = self.engine.rd_line.val();
+        self.transmit.rd_two.next = self.engine.rd_two.val();
+        self.transmit.rd_tag.next = self.engine.rd_tag.val();
+        self.transmit.wr_valid.next = self.engine.wr_valid.val();
+        self.transmit.wr_address.next = self.engine.wr_address.val();
+        self.transmit.wr_beats.next = self.engine.wr_beats.val();
+        self.transmit.wr_data.next = self.engine.wr_data.val();
+        self.transmit.wr_data_valid.next = self.engine.wr_data_valid.val();
+        self.engine.rd_ready.next = self.transmit.rd_ready.val();
+        self.engine.wr_ready.next = self.transmit.wr_ready.val();
+        self.engine.wr_pop.next = self.transmit.wr_pop.val();
+        self.engine.cfg_bdf.next = self.cfg_bdf.val();
+        self.engine.cfg_bme.next = self.cfg_bme.val();
+        self.mem_rd_valid.next = self.engine.mem_rd_valid.val();
+        self.engine.mem_rd_ready.next = self.mem_rd_ready.val();
+        self.mem_rd_line.next = self.engine.mem_rd_line.val();
+        self.engine.rsp_valid.next = self.rsp_valid.val();
+        self.engine.rsp_idx.next = self.rsp_idx.val();
+        self.engine.rsp_data.next = self.rsp_data.val();
+        self.engine.rsp_poison.next = self.rsp_poison.val();
+        self.mem_wr_valid.next = self.engine.mem_wr_valid.val();
+        self.engine.mem_wr_ready.next = self.mem_wr_ready.val();
+        self.mem_wr_line.next = self.engine.mem_wr_line.val();
+        self.mem_wr_idx.next = self.engine.mem_wr_idx.val();
+        self.mem_wr_data.next = self.engine.mem_wr_data.val();
+        self.mem_wr_be.next = self.engine.mem_wr_be.val();
+        self.mem_wr_poison_we.next = self.engine.mem_wr_poison_we.val();
+        self.mem_wr_poison.next = self.engine.mem_wr_poison.val();
+    }
+}

@@ -11,7 +11,13 @@
 #![allow(clippy::nonminimal_bool, clippy::bool_comparison, clippy::identity_op)]
 
 pub mod config;
+pub mod engine;
 pub mod gates;
+pub mod io;
+pub mod coherence;
+pub mod compat;
+pub mod link;
+pub mod memory;
 pub mod prim;
 pub mod top;
 

@@ -2,6 +2,42 @@
 
 use rust_hdl::prelude::*;
 
+/// A value fixed when the block is built: rust-hdl's `Constant` with a default, so that a block with parameters can still derive
+/// `Default` and name only what differs.
+#[derive(Clone, Debug)]
+pub struct Param<T: Synth>(Constant<T>);
+
+impl<T: Synth> Param<T> {
+    pub fn new(value: T) -> Self {
+        Self(Constant::new(value))
+    }
+
+    pub fn val(&self) -> T {
+        self.0.val()
+    }
+}
+
+impl<T: Synth> Default for Param<T> {
+    fn default() -> Self {
+        Self::new(T::default())
+    }
+}
+
+impl<T: Synth> Logic for Param<T> {
+    fn update(&mut self) {}
+}
+
+impl<T: Synth> Block for Param<T> {
+    fn connect_all(&mut self) {}
+    fn update_all(&mut self) {}
+    fn has_changed(&self) -> bool {
+        false
+    }
+    fn accept(&self, name: &str, probe: &mut dyn Probe) {
+        self.0.accept(name, probe);
+    }
+}
+
 /// LUT RAM: one write port, one asynchronous read port, `2^A` entries.
 #[derive(LogicBlock)]
 pub struct LutRam<T: Synth, const A: usize> {
@@ -311,7 +347,7 @@ impl<T: Synth, const A: usize> Logic for Fifo<T, A> {
 /// FIFO whose writes take effect only when committed: what a flit receiver needs, since a flit's CRC comes last.
 /// `commit` makes everything written so far (this cycle included) visible; `abort` takes back what was not committed.
 /// Capacity is exactly `2^A`; the user's credits bound it.
-#[derive(LogicBlock)]
+#[derive(LogicBlock, Default)]
 pub struct CommitFifo<T: Synth, const A: usize, const P: usize> {
     pub clock: Signal<In, Clock>,
     pub reset: Signal<In, Bit>,
@@ -332,34 +368,6 @@ pub struct CommitFifo<T: Synth, const A: usize, const P: usize> {
     used: Signal<Local, Bits<P>>,
     wr_next: Signal<Local, Bits<P>>,
     full: Signal<Local, Bit>,
-    capacity: Constant<Bits<P>>,
-}
-
-impl<T: Synth, const A: usize, const P: usize> Default for CommitFifo<T, A, P> {
-    fn default() -> Self {
-        assert_eq!(P, A + 1, "CommitFifo: pointers are one bit wider than addresses");
-        Self {
-            clock: Default::default(),
-            reset: Default::default(),
-            write: Default::default(),
-            write_data: Default::default(),
-            commit: Default::default(),
-            abort: Default::default(),
-            overflow: Default::default(),
-            read: Default::default(),
-            read_data: Default::default(),
-            empty: Default::default(),
-            level: Default::default(),
-            mem: Default::default(),
-            wr: Default::default(),
-            committed: Default::default(),
-            rd: Default::default(),
-            used: Default::default(),
-            wr_next: Default::default(),
-            full: Default::default(),
-            capacity: Constant::new((1u64 << A).into()),
-        }
-    }
 }
 
 impl<T: Synth, const A: usize, const P: usize> Logic for CommitFifo<T, A, P> {
@@ -373,7 +381,8 @@ impl<T: Synth, const A: usize, const P: usize> Logic for CommitFifo<T, A, P> {
         self.mem.read_address.next = bit_cast::<A, P>(self.rd.q.val());
         self.read_data.next = self.mem.read_data.val();
         self.used.next = self.wr.q.val() - self.rd.q.val();
-        self.full.next = self.used.val() == self.capacity.val();
+        // P = A + 1 and 0 <= used <= 2^A, so a non-zero count whose low bits are zero is 2^A.
+        self.full.next = (bit_cast::<A, P>(self.used.val()) == 0) & (self.used.val() != 0);
         self.overflow.next = self.write.val() & self.full.val();
         self.level.next = self.committed.q.val() - self.rd.q.val();
         self.empty.next = self.committed.q.val() == self.rd.q.val();

@@ -4,14 +4,15 @@ use crate::coherence::hdm::Hdm;
 use crate::coherence::reads::Reads;
 use crate::coherence::writes::Writes;
 use crate::config::{Backend, Config};
-use crate::compat::Io;
+use crate::io::Io;
 use crate::link::rx::Rx;
 use crate::link::tx::Tx;
 use crate::memory::arbiter::Arbiter;
 use crate::memory::block::BlockMemory;
+use crate::prim::Param;
 use rust_hdl::prelude::*;
 
-#[derive(LogicBlock)]
+#[derive(LogicBlock, Default)]
 pub struct Top {
     pub clock: Signal<In, Clock>,
     pub reset: Signal<In, Bit>,
@@ -77,72 +78,21 @@ pub struct Top {
     load: Signal<Local, Bits<6>>,
     ndr_room: Signal<Local, Bit>,
     ndr_more: Signal<Local, Bits<6>>,
-    external: Constant<Bit>,
+    external: Param<Bit>,
 }
 
 impl Top {
     pub fn new(config: &Config) -> Self {
         let external = config.backend == Backend::External;
         Self {
-            clock: Default::default(),
-            reset: Default::default(),
-            rx_valid: Default::default(),
-            rx_slot: Default::default(),
-            rx_sof: Default::default(),
-            rx_crc: Default::default(),
-            tx_valid: Default::default(),
-            tx_slot: Default::default(),
-            tx_sof: Default::default(),
-            tx_crc: Default::default(),
-            tx_ready: Default::default(),
-            tlp_rx_valid: Default::default(),
-            tlp_rx_data: Default::default(),
-            tlp_rx_last: Default::default(),
-            tlp_rx_ready: Default::default(),
-            tlp_tx_valid: Default::default(),
-            tlp_tx_data: Default::default(),
-            tlp_tx_last: Default::default(),
-            tlp_tx_ready: Default::default(),
-            cfg_bdf: Default::default(),
-            cfg_bme: Default::default(),
-            cfg_msix_en: Default::default(),
-            cfg_msix_mask: Default::default(),
-            ext_rd_valid: Default::default(),
-            ext_rd_ready: Default::default(),
-            ext_rd_line: Default::default(),
-            ext_rd_nodata: Default::default(),
-            ext_rd_meta_we: Default::default(),
-            ext_rd_meta: Default::default(),
-            ext_rsp_valid: Default::default(),
-            ext_rsp_idx: Default::default(),
-            ext_rsp_data: Default::default(),
-            ext_rsp_poison: Default::default(),
-            ext_rsp_meta: Default::default(),
-            ext_wr_valid: Default::default(),
-            ext_wr_ready: Default::default(),
-            ext_wr_line: Default::default(),
-            ext_wr_idx: Default::default(),
-            ext_wr_data: Default::default(),
-            ext_wr_be: Default::default(),
-            ext_wr_poison_we: Default::default(),
-            ext_wr_poison: Default::default(),
-            ext_wr_meta_we: Default::default(),
-            ext_wr_meta: Default::default(),
             io: Io::new(config),
-            rx: Default::default(),
             hdm: Hdm::new(config),
             tx: Tx::new(config),
             reads: Reads::new(config),
             writes: Writes::new(config),
-            arbiter: Default::default(),
             memory: BlockMemory::new(if external { 1 } else { config.line_bits }),
-            ndr_used: Default::default(),
-            dev_load: Default::default(),
-            link_down: Default::default(),
-            load: Default::default(),
-            ndr_room: Default::default(),
-            ndr_more: Default::default(),
-            external: Constant::new(external),
+            external: Param::new(external),
+            ..Default::default()
         }
     }
 }

@@ -2,9 +2,10 @@
 //! from the registers in 256 MB units; the sum `dpa - base` is kept registered so that a lookup is two compares and one add.
 
 use crate::config::Config;
+use crate::prim::Param;
 use rust_hdl::prelude::*;
 
-#[derive(LogicBlock)]
+#[derive(LogicBlock, Default)]
 pub struct Hdm {
     pub clock: Signal<In, Clock>,
     pub enable: Signal<In, Bit>,
@@ -29,40 +30,14 @@ pub struct Hdm {
     dpa: Signal<Local, Bits<24>>,
     found: Signal<Local, Bits<26>>,
     beyond: Signal<Local, Bits<26>>,
-    line_bits: Constant<Bits<5>>,
-}
-
-impl Default for Hdm {
-    fn default() -> Self {
-        Self::new(&crate::config::CONFIGS[0])
-    }
+    line_bits: Param<Bits<5>>,
 }
 
 impl Hdm {
     pub fn new(config: &Config) -> Self {
         Self {
-            clock: Default::default(),
-            enable: Default::default(),
-            committed0: Default::default(),
-            base0: Default::default(),
-            limit0: Default::default(),
-            dpa0: Default::default(),
-            committed1: Default::default(),
-            base1: Default::default(),
-            limit1: Default::default(),
-            dpa1: Default::default(),
-            address: Default::default(),
-            hit: Default::default(),
-            line: Default::default(),
-            delta0: Default::default(),
-            delta1: Default::default(),
-            high: Default::default(),
-            in0: Default::default(),
-            in1: Default::default(),
-            dpa: Default::default(),
-            found: Default::default(),
-            beyond: Default::default(),
-            line_bits: Constant::new((config.line_bits as u64).into()),
+            line_bits: Param::new((config.line_bits as u64).into()),
+            ..Default::default()
         }
     }
 }

@@ -27,7 +27,7 @@ pub struct Pending {
     pub nxm: Bits<1>,
 }
 
-#[derive(LogicBlock)]
+#[derive(LogicBlock, Default)]
 pub struct Reads {
     pub clock: Signal<In, Clock>,
     pub reset: Signal<In, Bit>,
@@ -85,62 +85,11 @@ pub struct Reads {
     finish: Signal<Local, Bit>,
 }
 
-impl Default for Reads {
-    fn default() -> Self {
-        Self::new(&crate::config::CONFIGS[0])
-    }
-}
-
 impl Reads {
     pub fn new(config: &Config) -> Self {
         Self {
-            clock: Default::default(),
-            reset: Default::default(),
-            req_valid: Default::default(),
-            req: Default::default(),
-            req_pop: Default::default(),
-            head_line: Default::default(),
-            rwd_match: Default::default(),
-            rwd_line: Default::default(),
-            req_match: Default::default(),
-            rd_valid: Default::default(),
-            rd_ready: Default::default(),
-            rd_line: Default::default(),
-            rd_nodata: Default::default(),
-            rd_meta_we: Default::default(),
-            rd_meta: Default::default(),
-            rsp_valid: Default::default(),
-            rsp_idx: Default::default(),
-            rsp_data: Default::default(),
-            rsp_poison: Default::default(),
-            rsp_meta: Default::default(),
-            chunk_write: Default::default(),
-            chunk: Default::default(),
-            drs_write: Default::default(),
-            ndr_write: Default::default(),
-            completion: Default::default(),
-            line_sent: Default::default(),
-            ndr_room: Default::default(),
-            ndr_reserve: Default::default(),
-            poison_on_miss: Default::default(),
-            dev_load: Default::default(),
-            lines_used: Default::default(),
-            ev_req: Default::default(),
-            ev_nxm: Default::default(),
-            ev_error: Default::default(),
-            rule: Default::default(),
             pool: Pool::new(config.req_trackers),
-            pending: Default::default(),
-            used: Default::default(),
-            head: Default::default(),
-            legal: Default::default(),
-            hit: Default::default(),
-            room: Default::default(),
-            go: Default::default(),
-            dropped: Default::default(),
-            next_pending: Default::default(),
-            oldest: Default::default(),
-            finish: Default::default(),
+            ..Default::default()
         }
     }
 }

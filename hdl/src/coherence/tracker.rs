@@ -3,6 +3,7 @@
 //!
 //! Over HDM-H a transaction has one bit: it waits for the memory. The directory adds its own beside it.
 
+use crate::prim::Param;
 use rust_hdl::prelude::*;
 
 /// One tracker and its share of the CAM.
@@ -46,7 +47,7 @@ impl Logic for Tracker {
 }
 
 /// A pool of up to `N` trackers used in ring order: the memory answers in order, so the oldest finishes first.
-#[derive(LogicBlock)]
+#[derive(LogicBlock, Default)]
 pub struct Pool<const N: usize, const A: usize> {
     pub clock: Signal<In, Clock>,
     pub reset: Signal<In, Bit>,
@@ -59,7 +60,7 @@ pub struct Pool<const N: usize, const A: usize> {
     pub match0: Signal<Out, Bit>,
     pub lookup1: Signal<In, Bits<26>>,
     pub match1: Signal<Out, Bit>,
-    trackers: [Tracker; N],
+    trackers: Vec<Tracker>,
     head: DFF<Bits<A>>,
     tail: DFF<Bits<A>>,
     matches0: Signal<Local, Bits<N>>,
@@ -67,7 +68,7 @@ pub struct Pool<const N: usize, const A: usize> {
     busy: Signal<Local, Bits<N>>,
     allocate_hot: Signal<Local, Bits<N>>,
     done_hot: Signal<Local, Bits<N>>,
-    last: Constant<Bits<A>>,
+    last: Param<Bits<A>>,
 }
 
 impl<const N: usize, const A: usize> Pool<N, A> {
@@ -75,25 +76,9 @@ impl<const N: usize, const A: usize> Pool<N, A> {
     pub fn new(size: usize) -> Self {
         assert!((1..=N).contains(&size) && N <= 1 << A);
         Self {
-            clock: Default::default(),
-            reset: Default::default(),
-            full: Default::default(),
-            allocate: Default::default(),
-            allocate_line: Default::default(),
-            done: Default::default(),
-            lookup0: Default::default(),
-            match0: Default::default(),
-            lookup1: Default::default(),
-            match1: Default::default(),
-            trackers: std::array::from_fn(|_| Default::default()),
-            head: Default::default(),
-            tail: Default::default(),
-            matches0: Default::default(),
-            matches1: Default::default(),
-            busy: Default::default(),
-            allocate_hot: Default::default(),
-            done_hot: Default::default(),
-            last: Constant::new((size as u64 - 1).into()),
+            trackers: (0..N).map(|_| Tracker::default()).collect(),
+            last: Param::new((size as u64 - 1).into()),
+            ..Default::default()
         }
     }
 }

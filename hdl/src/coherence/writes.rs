@@ -16,7 +16,7 @@ pub enum WriteState {
     Beats,
 }
 
-#[derive(LogicBlock)]
+#[derive(LogicBlock, Default)]
 pub struct Writes {
     pub clock: Signal<In, Clock>,
     pub reset: Signal<In, Bit>,
@@ -70,60 +70,11 @@ pub struct Writes {
     finish: Signal<Local, Bit>,
 }
 
-impl Default for Writes {
-    fn default() -> Self {
-        Self::new(&crate::config::CONFIGS[0])
-    }
-}
-
 impl Writes {
     pub fn new(config: &Config) -> Self {
         Self {
-            clock: Default::default(),
-            reset: Default::default(),
-            rwd_valid: Default::default(),
-            rwd: Default::default(),
-            rwd_pop: Default::default(),
-            data_index: Default::default(),
-            data: Default::default(),
-            head_line: Default::default(),
-            req_match: Default::default(),
-            req_line: Default::default(),
-            rwd_match: Default::default(),
-            wr_valid: Default::default(),
-            wr_ready: Default::default(),
-            wr_line: Default::default(),
-            wr_idx: Default::default(),
-            wr_data: Default::default(),
-            wr_be: Default::default(),
-            wr_poison_we: Default::default(),
-            wr_poison: Default::default(),
-            wr_meta_we: Default::default(),
-            wr_meta: Default::default(),
-            ndr_write: Default::default(),
-            ndr_ready: Default::default(),
-            ndr_room: Default::default(),
-            ndr_reserve: Default::default(),
-            completion: Default::default(),
-            dev_load: Default::default(),
-            ev_rwd: Default::default(),
-            ev_nxm: Default::default(),
-            ev_error: Default::default(),
-            ev_poison: Default::default(),
-            rule: Default::default(),
             pool: Pool::new(config.rwd_trackers),
-            state: Default::default(),
-            beat: Default::default(),
-            allowed: Default::default(),
-            store_meta: Default::default(),
-            enables: Default::default(),
-            head: Default::default(),
-            hit: Default::default(),
-            legal: Default::default(),
-            start: Default::default(),
-            advance: Default::default(),
-            last: Default::default(),
-            finish: Default::default(),
+            ..Default::default()
         }
     }
 }

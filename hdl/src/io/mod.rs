@@ -288,3 +288,9 @@ impl Logic for Io {
         self.mem_wr_poison.next = self.engine.mem_wr_poison.val();
     }
 }
+
+impl Default for Io {
+    fn default() -> Self {
+        Self::new(&crate::config::CONFIGS[0])
+    }
+}

@@ -8,10 +8,10 @@ use super::crc::CrcStep;
 use super::messages::{Completion, S2mDrs, S2mNdr};
 use super::ndr::NdrQueue;
 use crate::config::Config;
-use crate::prim::{BlockRam, Fifo};
+use crate::prim::{BlockRam, Fifo, Param};
 use rust_hdl::prelude::*;
 
-#[derive(LogicBlock)]
+#[derive(LogicBlock, Default)]
 pub struct Tx {
     pub clock: Signal<In, Clock>,
     /// Reset, or link disabled.
@@ -104,101 +104,16 @@ pub struct Tx {
     slot: Signal<Local, Bits<128>>,
     ndr_gain: Signal<Local, Bits<10>>,
     drs_gain: Signal<Local, Bits<10>>,
-    req_credits: Constant<Bits<5>>,
-    rwd_credits: Constant<Bits<5>>,
-}
-
-impl Default for Tx {
-    fn default() -> Self {
-        Self::new(&crate::config::CONFIGS[0])
-    }
+    req_credits: Param<Bits<5>>,
+    rwd_credits: Param<Bits<5>>,
 }
 
 impl Tx {
     pub fn new(config: &Config) -> Self {
         Self {
-            clock: Default::default(),
-            reset: Default::default(),
-            free_running: Default::default(),
-            tx_valid: Default::default(),
-            tx_slot: Default::default(),
-            tx_sof: Default::default(),
-            tx_crc: Default::default(),
-            tx_ready: Default::default(),
-            chunk_write: Default::default(),
-            chunk: Default::default(),
-            drs_write: Default::default(),
-            drs: Default::default(),
-            ndr_write: Default::default(),
-            ndr: Default::default(),
-            line_sent: Default::default(),
-            ndr_taken: Default::default(),
-            ndr_credit: Default::default(),
-            drs_credit: Default::default(),
-            req_popped: Default::default(),
-            rwd_popped: Default::default(),
-            good_flit_seen: Default::default(),
-            init_received: Default::default(),
-            init_sent: Default::default(),
-            ev_flit: Default::default(),
-            ev_credit_stall: Default::default(),
-            ndrs: Default::default(),
-            drss: Default::default(),
-            chunks: Default::default(),
-            chunk_wr: Default::default(),
-            chunk_rd: Default::default(),
-            ndr_credits: Default::default(),
-            drs_credits: Default::default(),
-            req_owed: Default::default(),
-            rwd_owed: Default::default(),
-            owed_timer: Default::default(),
-            sent: Default::default(),
-            index: Default::default(),
-            roll: Default::default(),
-            p_valid: Default::default(),
-            p_first: Default::default(),
-            p_data: Default::default(),
-            p_word: Default::default(),
-            step: Default::default(),
-            acc: Default::default(),
-            o_valid: Default::default(),
-            o_first: Default::default(),
-            o_slot: Default::default(),
-            up: Default::default(),
-            advance: Default::default(),
-            at_start: Default::default(),
-            all_data: Default::default(),
-            ndr_one: Default::default(),
-            ndr_two: Default::default(),
-            take_drs: Default::default(),
-            take_first: Default::default(),
-            take_second: Default::default(),
-            protocol: Default::default(),
-            llcrd: Default::default(),
-            init: Default::default(),
-            retry_idle: Default::default(),
-            start: Default::default(),
-            roll_now: Default::default(),
-            send_data: Default::default(),
-            word: Default::default(),
-            req_code: Default::default(),
-            req_amount: Default::default(),
-            rwd_code: Default::default(),
-            rwd_amount: Default::default(),
-            credits_sent: Default::default(),
-            owed: Default::default(),
-            drs_head: Default::default(),
-            drs_message: Default::default(),
-            ndr0: Default::default(),
-            ndr1: Default::default(),
-            drs_bits: Default::default(),
-            ndr0_bits: Default::default(),
-            ndr1_bits: Default::default(),
-            slot: Default::default(),
-            ndr_gain: Default::default(),
-            drs_gain: Default::default(),
-            req_credits: Constant::new((config.req_trackers as u64).into()),
-            rwd_credits: Constant::new((config.rwd_trackers as u64).into()),
+            req_credits: Param::new((config.req_trackers as u64).into()),
+            rwd_credits: Param::new((config.rwd_trackers as u64).into()),
+            ..Default::default()
         }
     }
 }

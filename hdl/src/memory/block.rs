@@ -3,7 +3,7 @@
 use crate::prim::{BlockRam, LineRam};
 use rust_hdl::prelude::*;
 
-#[derive(LogicBlock)]
+#[derive(LogicBlock, Default)]
 pub struct BlockMemory {
     pub clock: Signal<In, Clock>,
     pub reset: Signal<In, Bit>,
@@ -48,48 +48,11 @@ impl BlockMemory {
     /// `2^line_bits` lines.
     pub fn new(line_bits: usize) -> Self {
         Self {
-            clock: Default::default(),
-            reset: Default::default(),
-            rd_valid: Default::default(),
-            rd_ready: Default::default(),
-            rd_line: Default::default(),
-            rd_nodata: Default::default(),
-            rd_meta_we: Default::default(),
-            rd_meta: Default::default(),
-            rsp_valid: Default::default(),
-            rsp_idx: Default::default(),
-            rsp_data: Default::default(),
-            rsp_poison: Default::default(),
-            rsp_meta: Default::default(),
-            wr_valid: Default::default(),
-            wr_ready: Default::default(),
-            wr_line: Default::default(),
-            wr_idx: Default::default(),
-            wr_data: Default::default(),
-            wr_be: Default::default(),
-            wr_poison_we: Default::default(),
-            wr_poison: Default::default(),
-            wr_meta_we: Default::default(),
-            wr_meta: Default::default(),
             lines: LineRam::with_depth_bits(line_bits + 2),
             poison: BlockRam::with_depth_bits(line_bits),
             meta: BlockRam::with_depth_bits(line_bits),
-            beat: Default::default(),
-            line: Default::default(),
-            out_valid: Default::default(),
-            out_idx: Default::default(),
-            update: Default::default(),
-            update_meta: Default::default(),
-            accept: Default::default(),
-            write: Default::default(),
-            address: Default::default(),
+            ..Default::default()
         }
-    }
-}
-
-impl Default for BlockMemory {
-    fn default() -> Self {
-        Self::new(1)
     }
 }
 

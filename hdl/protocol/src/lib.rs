@@ -7,6 +7,10 @@
 //! "cxl-mem 3.4" are those of the project's CXL.mem reference. The project claims no compliance with the CXL specification.
 
 pub mod crc;
+pub mod engine;
 pub mod flit;
+pub mod hdm;
+pub mod hdm_h;
 pub mod msg;
+pub mod pack;
 pub mod regs;

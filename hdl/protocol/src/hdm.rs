@@ -1,26 +1,10 @@
 //! The HDM decoder: host physical address to device physical address (cxl-mem 4.4), without interleave.
 
+use crate::regs::{Hdm0BaseLo, Hdm0Ctrl};
 use core::fmt;
 
 /// Granularity of base, size and skip: 256 MiB.
 pub const GRANULE: u64 = 1 << 28;
-
-/// Control bits of a decoder; the same positions as the fields of the register `Hdm0Ctrl`.
-pub mod ctrl {
-    use crate::regs::Hdm0Ctrl;
-    /// Interleave ways must be 0: one way.
-    pub const IW: crate::regs::Field = Hdm0Ctrl::IW;
-    /// Read-only once committed.
-    pub const LOCK: crate::regs::Field = Hdm0Ctrl::LOCK;
-    /// Commit asked for.
-    pub const COMMIT: crate::regs::Field = Hdm0Ctrl::COMMIT;
-    /// In force.
-    pub const COMMITTED: crate::regs::Field = Hdm0Ctrl::COMMITTED;
-    /// Not committed.
-    pub const ERROR: crate::regs::Field = Hdm0Ctrl::ERROR;
-    /// 1 host-only (HDM-H).
-    pub const TARGET_TYPE: crate::regs::Field = Hdm0Ctrl::TARGET_TYPE;
-}
 
 /// One decoder's programming.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +21,23 @@ pub struct Decoder {
     pub host_only: bool,
     /// In force.
     pub committed: bool,
+}
+
+impl Decoder {
+    /// From the seven registers `Hdm0BaseLo` .. `Hdm0SkipHi`, in address order. Reserved low bits are ignored.
+    pub fn from_registers(registers: &[u32; 7]) -> Self {
+        let [base_lo, base_hi, size_lo, size_hi, ctrl, skip_lo, skip_hi] = *registers;
+        let granules =
+            |low: u32, high: u32| u64::from(high) << 32 | u64::from(Hdm0BaseLo::BASE.mask() & low);
+        Self {
+            base: granules(base_lo, base_hi),
+            size: granules(size_lo, size_hi),
+            skip: granules(skip_lo, skip_hi),
+            iw: Hdm0Ctrl::IW.get(ctrl) as u8,
+            host_only: Hdm0Ctrl::TARGET_TYPE.is_set(ctrl),
+            committed: Hdm0Ctrl::COMMITTED.is_set(ctrl),
+        }
+    }
 }
 
 /// Why a decoder cannot commit.

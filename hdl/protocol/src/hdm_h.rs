@@ -1,8 +1,6 @@
 //! The rules of HDM-H (host-only coherent) memory as plain functions (cxl-mem 2.2, 1.3.7, G-03, G-09).
 
-use crate::msg::{
-    M2sReqOpcode, M2sRwdOpcode, MetaField, MetaValue, S2mDrsOpcode, S2mNdrOpcode, SnpType,
-};
+use crate::msg::{M2sReqOpcode, M2sRwdOpcode, MetaField, S2mDrsOpcode, S2mNdrOpcode, SnpType};
 
 /// A request of either channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -67,107 +65,102 @@ pub struct Action {
     pub nxm: bool,
 }
 
+/// What the rules say of a request by its codes alone, reserved codes included: the form that hardware tabulates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Rule {
+    /// In the accepted set of cxl-mem 2.2.
+    pub legal: bool,
+    /// No answer.
+    pub silent: bool,
+    /// Answered with one DRS; if neither `silent` nor `data`, with one NDR Cmp.
+    pub data: bool,
+    /// The request's MetaValue becomes the stored Meta0. For a Req the answer then carries the value stored before.
+    pub store_meta: bool,
+}
+
+/// The rule for an M2S Req, by the codes of MemOpcode, MetaField and SnpType.
+///
+/// A read that is not legal is still closed by one DRS (all ones, poisoned), anything else by Cmp; speculative reads never.
+pub const fn req_rule(opcode: u8, meta_field: u8, snp_type: u8) -> Rule {
+    use M2sReqOpcode as O;
+    let meta0 = meta_field == MetaField::Meta0State as u8;
+    let no_meta = meta_field == MetaField::NoOp as u8;
+    let quiet = snp_type == SnpType::NoOp as u8;
+    let (legal, silent, data) = match O::from_code(opcode as u64) {
+        Some(O::MemRd) => (quiet && (meta0 || no_meta), false, true),
+        Some(O::MemInv | O::MemInvNt) => (quiet && meta0, false, false),
+        Some(O::MemSpecRd) => (true, true, false),
+        Some(O::MemSpecRdTee) => (false, true, false),
+        Some(O::MemRdData | O::MemRdTee | O::MemRdDataTee) => (false, false, true),
+        _ => (false, false, false),
+    };
+    Rule {
+        legal,
+        silent,
+        data,
+        store_meta: legal && meta0 && !silent,
+    }
+}
+
+/// The rule for an M2S RwD, by the codes of MemOpcode, MetaField and SnpType; `be`: a byte-enable chunk came with it.
+pub const fn rwd_rule(opcode: u8, meta_field: u8, snp_type: u8, be: bool) -> Rule {
+    let meta0 = meta_field == MetaField::Meta0State as u8;
+    let no_meta = meta_field == MetaField::NoOp as u8;
+    let fits = match M2sRwdOpcode::from_code(opcode as u64) {
+        Some(M2sRwdOpcode::MemWr) => !be,
+        Some(M2sRwdOpcode::MemWrPtl) => be,
+        _ => false,
+    };
+    let legal = fits && snp_type == SnpType::NoOp as u8 && (meta0 || no_meta);
+    Rule {
+        legal,
+        silent: false,
+        data: false,
+        store_meta: legal && meta0,
+    }
+}
+
 /// The action for a request. `hit`: the HDM decoder and the capacity have the address.
 ///
-/// SnpType is not used on HDM-H; [`legal_snoop`] says whether a request's is.
-///
-/// An address miss of a read is closed by one DRS MemData-NXM; of anything else by Cmp. It changes nothing.
-pub const fn respond(op: Op, meta: MetaField, hit: bool) -> Action {
-    let uses_meta = matches!(meta, MetaField::Meta0State);
-    let (response, data, write, legal) = match op {
-        Op::Req(M2sReqOpcode::MemRd) => (
-            Response::Drs(S2mDrsOpcode::MemData),
-            Data::Memory,
-            Write::None,
-            true,
-        ),
-        Op::Req(M2sReqOpcode::MemInv | M2sReqOpcode::MemInvNt) => {
-            // Without metadata there is nothing it could do on HDM-H; harmless, and answered the same.
-            (
-                Response::Ndr(S2mNdrOpcode::Cmp),
-                Data::None,
-                Write::None,
-                true,
-            )
-        }
-        Op::Req(M2sReqOpcode::MemSpecRd) => (Response::None, Data::None, Write::None, true),
-        Op::Rwd(M2sRwdOpcode::MemWr) => (
-            Response::Ndr(S2mNdrOpcode::Cmp),
-            Data::None,
-            Write::Full,
-            true,
-        ),
-        Op::Rwd(M2sRwdOpcode::MemWrPtl) => (
-            Response::Ndr(S2mNdrOpcode::Cmp),
-            Data::None,
-            Write::Merge,
-            true,
-        ),
-        // HDM-D and HDM-DB requests, and what is not supported. A read gets poisoned ones, anything else Cmp.
-        Op::Req(M2sReqOpcode::MemRdData | M2sReqOpcode::MemRdTee | M2sReqOpcode::MemRdDataTee) => (
-            Response::Drs(S2mDrsOpcode::MemData),
-            Data::AllOnesPoisoned,
-            Write::None,
-            false,
-        ),
-        Op::Req(M2sReqOpcode::MemSpecRdTee) => (Response::None, Data::None, Write::None, false),
-        Op::Req(_) | Op::Rwd(_) => (
-            Response::Ndr(S2mNdrOpcode::Cmp),
-            Data::None,
-            Write::None,
-            false,
+/// Not in the accepted set: nothing changes, and the answer is as [`req_rule`] says. An address miss of a read is closed by one
+/// DRS MemData-NXM, of anything else by Cmp; it changes nothing either.
+pub const fn respond(op: Op, meta: MetaField, snoop: SnpType, hit: bool) -> Action {
+    let rule = match op {
+        Op::Req(opcode) => req_rule(opcode.code(), meta.code(), snoop.code()),
+        Op::Rwd(opcode) => rwd_rule(
+            opcode.code(),
+            meta.code(),
+            snoop.code(),
+            matches!(opcode, M2sRwdOpcode::MemWrPtl),
         ),
     };
-    if !legal || (matches!(meta, MetaField::Ems) && !matches!(response, Response::None)) {
-        let data = match response {
-            Response::Drs(_) => Data::AllOnesPoisoned,
-            _ => Data::None,
-        };
-        return Action {
-            response,
-            data,
-            meta_field: MetaField::NoOp,
-            store_meta: false,
-            write: Write::None,
-            illegal: true,
-            nxm: false,
-        };
-    }
-    if !hit {
-        let (response, data) = match response {
-            Response::Drs(_) => (Response::Drs(S2mDrsOpcode::MemDataNxm), Data::AllOnes),
-            other => (other, Data::None),
-        };
-        return Action {
-            response,
-            data,
-            meta_field: MetaField::NoOp,
-            store_meta: false,
-            write: Write::None,
-            illegal: false,
-            nxm: true,
-        };
-    }
-    let answered = !matches!(response, Response::None);
+    let served = rule.legal && hit;
+    let (response, data) = match (rule.silent, rule.data, rule.legal, hit) {
+        (true, ..) => (Response::None, Data::None),
+        (_, false, ..) => (Response::Ndr(S2mNdrOpcode::Cmp), Data::None),
+        (_, _, false, _) => (Response::Drs(S2mDrsOpcode::MemData), Data::AllOnesPoisoned),
+        (_, _, _, false) => (Response::Drs(S2mDrsOpcode::MemDataNxm), Data::AllOnes),
+        _ => (Response::Drs(S2mDrsOpcode::MemData), Data::Memory),
+    };
+    let store_meta = served && rule.store_meta;
     Action {
         response,
         data,
         // An NDR that answers RwD carries no metadata (cxl-mem 1.4.5).
-        meta_field: if uses_meta && answered && matches!(op, Op::Req(_)) {
+        meta_field: if store_meta && matches!(op, Op::Req(_)) {
             MetaField::Meta0State
         } else {
             MetaField::NoOp
         },
-        store_meta: uses_meta && answered,
-        write,
-        illegal: false,
-        nxm: false,
+        store_meta,
+        write: match op {
+            Op::Rwd(M2sRwdOpcode::MemWr) if served => Write::Full,
+            Op::Rwd(M2sRwdOpcode::MemWrPtl) if served => Write::Merge,
+            _ => Write::None,
+        },
+        illegal: !rule.legal,
+        nxm: rule.legal && !hit && !rule.silent,
     }
-}
-
-/// True if HDM-H allows this SnpType: only No-Op (cxl-mem 2.1). MemSpecRd's is reserved and ignored.
-pub const fn legal_snoop(op: Op, snoop: SnpType) -> bool {
-    matches!(op, Op::Req(M2sReqOpcode::MemSpecRd)) || matches!(snoop, SnpType::NoOp)
 }
 
 /// Poison of a line after a partial write: new poison poisons it; old poison goes only when every byte is replaced.
@@ -182,9 +175,4 @@ pub fn merge(stored: &mut [u8; 64], data: &[u8; 64], be: u64) {
             *old = *new;
         }
     }
-}
-
-/// Meta0 as the two bits that are stored: opaque on HDM-H.
-pub const fn stored_meta(value: MetaValue) -> u8 {
-    value.code()
 }

@@ -5,10 +5,7 @@
 use crate::error::Error;
 use crate::io::{field, read, read64, wait_register, write, write64, Hw};
 use crate::limits::Limits;
-use cxlmem_protocol::regs;
-
-/// Granule of decoder bases and sizes, bytes (256 MiB, cxl-mem 4.4): the value of the lowest bit that the base register holds.
-pub const HDM_GRANULE: u64 = 1 << regs::Hdm0BaseLo::BASE.lsb;
+use cxlmem_protocol::{hdm, regs};
 
 /// Major version of the register map that this driver knows: that of the map it was built with.
 pub const MAP_MAJOR: u32 = regs::Version::MAJOR.get(regs::Version::RESET);
@@ -131,9 +128,9 @@ pub fn link_up(hw: &mut (impl Hw + ?Sized), limits: &Limits) -> Result<(), Error
 pub struct Decoder {
     /// Which decoder, from 0. Decoders are committed in order.
     pub index: u32,
-    /// First host physical address, a multiple of [`HDM_GRANULE`].
+    /// First host physical address, a multiple of [`hdm::GRANULE`].
     pub base: u64,
-    /// Bytes, a multiple of [`HDM_GRANULE`], not 0.
+    /// Bytes, a multiple of [`hdm::GRANULE`], not 0.
     pub size: u64,
     /// Read-only until the next reset once committed.
     pub lock: bool,
@@ -143,9 +140,9 @@ impl Decoder {
     /// Decoder 0 over `capacity` bytes from `base`.
     pub fn covering(base: u64, capacity: u64, lock: bool) -> Decoder {
         let size = capacity
-            .div_ceil(HDM_GRANULE)
+            .div_ceil(hdm::GRANULE)
             .max(1)
-            .saturating_mul(HDM_GRANULE);
+            .saturating_mul(hdm::GRANULE);
         Decoder {
             index: 0,
             base,
@@ -165,22 +162,13 @@ impl Decoder {
                 value: u64::from(self.index),
             });
         }
-        if self.base % HDM_GRANULE != 0 {
-            return Err(Error::Parameter {
-                what: "HDM decoder base (multiples of 256 MiB)",
-                value: self.base,
-            });
-        }
-        if self.size == 0
-            || self.size % HDM_GRANULE != 0
-            || self.base.checked_add(self.size).is_none()
-        {
-            return Err(Error::Parameter {
-                what: "HDM decoder size (multiples of 256 MiB)",
-                value: self.size,
-            });
-        }
-        Ok(())
+        let asked = hdm::Decoder {
+            base: self.base,
+            size: self.size,
+            host_only: true,
+            ..hdm::Decoder::default()
+        };
+        hdm::check_commit(&[asked], 0).map_err(Error::DecoderRange)
     }
 }
 

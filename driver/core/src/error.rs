@@ -2,6 +2,7 @@
 
 use crate::io::IoError;
 use core::fmt;
+use cxlmem_protocol::hdm::CommitError;
 use cxlmem_protocol::regs::Reg;
 
 /// What went wrong with the device as a whole. Errors of single pages are [`crate::PageResult`]s.
@@ -53,6 +54,8 @@ pub enum Error {
         /// Ticks waited.
         ticks: u64,
     },
+    /// The range asked for cannot be an HDM decoder's.
+    DecoderRange(CommitError),
     /// The HDM decoder refused to commit.
     DecoderError {
         /// Offset of the decoder's control register.
@@ -133,7 +136,7 @@ impl Error {
             Error::Timeout { .. } => "check clock and reset of the device and the peer of its link, or raise the limit",
             Error::DecoderError { .. } => "give a base and a size that are multiples of the decoder's granule and overlap no other decoder",
             Error::DecoderLocked { .. } => "use the committed range, or reset the device",
-            Error::Parameter { .. } => "correct the parameter",
+            Error::DecoderRange(_) | Error::Parameter { .. } => "correct the parameter",
             Error::RingFull { .. } => "wait for completions",
             Error::EngineFault { .. } => "check that the rings are in DMA memory and that Bus Master is enabled, then reset the engine",
             Error::ForeignCompletion { .. } => "the completion ring was overwritten: reset the engine",
@@ -209,6 +212,7 @@ impl fmt::Display for Error {
                 "{} still {last:#010x} after {ticks} ticks",
                 Name(register)
             )?,
+            Error::DecoderRange(source) => write!(f, "{source}")?,
             Error::DecoderError { register, control } => {
                 write!(f, "{} did not commit: {control:#010x}", Name(register))?
             }

@@ -9,7 +9,6 @@
 #![forbid(unsafe_code)]
 
 pub mod bringup;
-pub mod engine;
 mod error;
 mod io;
 mod limits;
@@ -17,6 +16,7 @@ mod migrate;
 mod pool;
 mod ring;
 
+pub use cxlmem_protocol::engine;
 pub use error::Error;
 pub use io::{Clock, DmaMem, Hw, IoError, Mmio, Wait};
 pub use limits::Limits;
@@ -24,7 +24,7 @@ pub use migrate::{
     Direction, FlushHost, Migrator, PageMove, PageResult, Step, LIST_BYTES, LIST_PAGES,
 };
 pub use pool::{Extent, Holder, OwnerId, PagePool, PageSlot, PoolError};
-pub use ring::{Ring, RingMemory, RING_LOG2};
+pub use ring::{Ring, RingMemory};
 
 /// Bytes of a page, on the host and on the device.
 pub const PAGE_BYTES: u64 = engine::PAGE_BYTES;

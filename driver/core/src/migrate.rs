@@ -241,7 +241,7 @@ impl<'a> Migrator<'a> {
                 Direction::ToDevice => Opcode::CopyToDevice as u8,
                 Direction::ToHost => Opcode::CopyToHost as u8,
             },
-            flags: engine::FLAG_IRQ | engine::FLAG_LIST,
+            flags: engine::flags::IRQ | engine::flags::LIST,
             host_addr: self.list,
             arg: 0,
             ..own(Holder::Host)
@@ -256,7 +256,7 @@ impl<'a> Migrator<'a> {
             Work::GiveBack => ring.submit(
                 hw,
                 &[Descriptor {
-                    flags: engine::FLAG_IRQ,
+                    flags: engine::flags::IRQ,
                     ..own(Holder::Host)
                 }],
             ),
@@ -339,22 +339,21 @@ impl<'a> Migrator<'a> {
         let code = taken
             .filter(|take| !ok(take) && owned <= done)
             .map_or(record.status, |take| take.status);
-        let one_page = [
-            Status::Misaligned,
-            Status::DeviceRange,
-            Status::HostInHdm,
-            Status::HostOwned,
-            Status::DmaError,
-            Status::DmaTimeout,
-            Status::Poison,
-        ];
-        let failed = if one_page.iter().any(|&status| status as u8 == code) {
-            1
-        } else {
-            count
+        let (at, failed) = match Status::from_code(code) {
+            // The engine checks the whole range first, and the last page is the one that must be beyond the capacity.
+            Some(Status::DeviceRange) => (count.saturating_sub(1), 1),
+            Some(
+                Status::Misaligned
+                | Status::HostInHdm
+                | Status::HostOwned
+                | Status::DmaError
+                | Status::DmaTimeout
+                | Status::Poison,
+            ) => (done, 1),
+            // Not about a page: the command itself is wrong, or an unknown code.
+            _ => (done, count.saturating_sub(done)),
         };
-        let rest = count.saturating_sub(done);
-        self.each(first.saturating_add(done), failed.min(rest), |page| {
+        self.each(first.saturating_add(at), failed, |page| {
             page.result = PageResult::Failed { code }
         });
     }
@@ -405,7 +404,7 @@ impl<'a> Migrator<'a> {
             let device = self.pages.get(first).map_or(0, |page| page.device);
             let give = Descriptor {
                 opcode: Opcode::SetOwner as u8,
-                flags: engine::FLAG_IRQ,
+                flags: engine::flags::IRQ,
                 id: 0,
                 count: count as u32,
                 dev_addr: device,

@@ -1,13 +1,13 @@
 //! The engine's command ring: descriptors in, completion records out, in order.
 
-use crate::engine::{Completion, Descriptor, COMPLETION_BYTES, DESCRIPTOR_BYTES};
+use crate::engine::{
+    Completion, Descriptor, Status, COMPLETION_BYTES, DESCRIPTOR_BYTES, RING_LOG2_MAX,
+    RING_LOG2_MIN,
+};
 use crate::error::Error;
 use crate::io::{field, read, wait_register, write, write64, Hw, IoError, Wait};
 use crate::limits::Limits;
 use cxlmem_protocol::regs;
-
-/// Smallest and largest log2 of the number of descriptors.
-pub const RING_LOG2: core::ops::RangeInclusive<u32> = 2..=10;
 
 /// Where a ring lies: DMA memory that stays the device's until the ring is dropped *and* the engine is idle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,11 +23,11 @@ pub struct RingMemory {
 impl RingMemory {
     /// Bytes that 2^`log2` descriptors take.
     pub fn descriptor_bytes(log2: u32) -> usize {
-        DESCRIPTOR_BYTES << log2.min(*RING_LOG2.end())
+        DESCRIPTOR_BYTES << log2.min(RING_LOG2_MAX)
     }
     /// Bytes that 2^`log2` completion records take.
     pub fn completion_bytes(log2: u32) -> usize {
-        COMPLETION_BYTES << log2.min(*RING_LOG2.end())
+        COMPLETION_BYTES << log2.min(RING_LOG2_MAX)
     }
 }
 
@@ -63,7 +63,7 @@ impl Ring {
     /// [`Error::Parameter`] for a size, an alignment or a vector that the engine does not take.
     pub fn new(memory: RingMemory, vector: u32, limits: Limits) -> Result<Ring, Error> {
         let reject = |what, value| Err(Error::Parameter { what, value });
-        if !RING_LOG2.contains(&memory.log2) {
+        if !(RING_LOG2_MIN..=RING_LOG2_MAX).contains(&memory.log2) {
             return reject("log2 of the ring size (2 to 10)", u64::from(memory.log2));
         }
         if memory.descriptors % DESCRIPTOR_BYTES as u64 != 0 {
@@ -216,7 +216,7 @@ impl Ring {
                 ..*descriptor
             };
             let at = self.descriptor_address(tail);
-            hw.dma_write(at, &with_id.to_bytes())
+            hw.dma_write(at, &with_id.pack())
                 .map_err(|source| Error::Io { at, source })?;
             tail = tail.wrapping_add(1);
         }
@@ -264,12 +264,12 @@ impl Ring {
         let mut bytes = [0; COMPLETION_BYTES];
         let (head, _) = bytes.split_at_mut(4);
         hw.dma_read(at, head).map_err(failed)?;
-        let odd_pass = (self.reaped >> self.memory.log2) & 1 != 0;
-        if Completion::from_bytes(&bytes).phase == odd_pass {
+        let pass = (self.reaped >> self.memory.log2) as u8;
+        if (Completion::unpack(&bytes).phase ^ pass) & 1 == 0 {
             return Ok(None);
         }
         hw.dma_read(at, &mut bytes).map_err(failed)?;
-        let record = Completion::from_bytes(&bytes);
+        let record = Completion::unpack(&bytes);
         let expected = self.id(self.reaped);
         if record.id != expected {
             return Err(Error::ForeignCompletion {
@@ -321,7 +321,7 @@ impl Ring {
             .submit(hw, core::slice::from_ref(descriptor))
             .and_then(|()| self.wait(hw, ticks));
         match result {
-            Ok(record) if record.status == crate::engine::Status::Ok as u8 => Ok(record),
+            Ok(record) if record.status == Status::Ok as u8 => Ok(record),
             Ok(record) => Err(Error::Command {
                 opcode: descriptor.opcode,
                 code: record.status,
@@ -357,7 +357,7 @@ impl Ring {
     }
 
     fn mask(&self) -> u32 {
-        (1u32 << self.memory.log2.min(*RING_LOG2.end())).saturating_sub(1)
+        (1u32 << self.memory.log2.min(RING_LOG2_MAX)).saturating_sub(1)
     }
 
     fn id(&self, sequence: u32) -> u16 {

@@ -3,9 +3,10 @@
 mod model;
 
 use cxlmem_driver_core::bringup::{
-    self, bring_up, identify, program_decoder, program_msix, Decoder, MsiMessage, HDM_GRANULE,
+    bring_up, identify, program_decoder, program_msix, Decoder, MsiMessage,
 };
 use cxlmem_driver_core::{Error, IoError, Limits};
+use cxlmem_protocol::hdm::GRANULE;
 use cxlmem_protocol::regs;
 use model::Model;
 
@@ -30,7 +31,7 @@ fn programs_the_decoder_and_reports_the_identity() {
         Decoder {
             index: 0,
             base: BASE,
-            size: HDM_GRANULE,
+            size: GRANULE,
             lock: true
         }
     );
@@ -50,7 +51,7 @@ fn a_committed_decoder_is_kept_moved_or_named_locked() {
     let at = |base, lock| Decoder {
         index: 0,
         base,
-        size: HDM_GRANULE,
+        size: GRANULE,
         lock,
     };
     program_decoder(&mut model, &at(BASE, false), &LIMITS).unwrap();
@@ -63,8 +64,8 @@ fn a_committed_decoder_is_kept_moved_or_named_locked() {
     };
     program_decoder(&mut model, &at(BASE, false), &LIMITS).unwrap();
     assert_eq!(commits(&model), 1, "the same range is left alone");
-    program_decoder(&mut model, &at(BASE + HDM_GRANULE, true), &LIMITS).unwrap();
-    assert_eq!(model.hdm_base(), BASE + HDM_GRANULE);
+    program_decoder(&mut model, &at(BASE + GRANULE, true), &LIMITS).unwrap();
+    assert_eq!(model.hdm_base(), BASE + GRANULE);
     let error = program_decoder(&mut model, &at(BASE, true), &LIMITS).unwrap_err();
     assert!(
         matches!(
@@ -83,7 +84,7 @@ fn bad_decoder_parameters_are_named() {
     let good = Decoder {
         index: 0,
         base: BASE,
-        size: HDM_GRANULE,
+        size: GRANULE,
         lock: false,
     };
     for bad in [
@@ -94,17 +95,20 @@ fn bad_decoder_parameters_are_named() {
         },
         Decoder { size: 0, ..good },
         Decoder {
-            size: HDM_GRANULE + 1,
+            size: GRANULE + 1,
             ..good
         },
         Decoder {
-            base: 0u64.wrapping_sub(HDM_GRANULE),
+            base: 0u64.wrapping_sub(GRANULE),
             ..good
         },
     ] {
         let mut model = Model::new(4);
         let error = program_decoder(&mut model, &bad, &LIMITS).unwrap_err();
-        assert!(matches!(error, Error::Parameter { .. }), "{bad:?}: {error}");
+        assert!(
+            matches!(error, Error::Parameter { .. } | Error::DecoderRange(_)),
+            "{bad:?}: {error}"
+        );
         assert!(model.writes.is_empty());
     }
 }
@@ -236,10 +240,7 @@ fn msix_entries_are_written_and_unmasked() {
 
 #[test]
 fn sizes_are_rounded_up_to_the_granule() {
-    assert_eq!(Decoder::covering(0, 1, false).size, bringup::HDM_GRANULE);
-    assert_eq!(
-        Decoder::covering(0, HDM_GRANULE + 1, false).size,
-        2 * HDM_GRANULE
-    );
-    assert_eq!(Decoder::covering(0, 0, false).size, HDM_GRANULE);
+    assert_eq!(Decoder::covering(0, 1, false).size, GRANULE);
+    assert_eq!(Decoder::covering(0, GRANULE + 1, false).size, 2 * GRANULE);
+    assert_eq!(Decoder::covering(0, 0, false).size, GRANULE);
 }

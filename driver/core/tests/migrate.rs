@@ -387,7 +387,7 @@ fn a_page_that_the_engine_does_not_take_over_stays() {
         .unwrap();
     let results: Vec<_> = pages.iter().map(|page| page.result).collect();
     let failed = PageResult::Failed {
-        code: Status::DeviceRange as u8,
+        code: Status::HostOwned as u8,
     };
     assert_eq!(
         results,

@@ -2,7 +2,7 @@
 
 mod model;
 
-use cxlmem_driver_core::engine::{Descriptor, Opcode, Status, FLAG_IRQ};
+use cxlmem_driver_core::engine::{flags, Descriptor, Opcode, Status};
 use cxlmem_driver_core::{DmaMem, Error, Limits, Ring, RingMemory};
 use model::Model;
 
@@ -26,7 +26,7 @@ fn ring_of(model: &mut Model, log2: u32) -> Ring {
 fn nop(count: u32) -> Descriptor {
     Descriptor {
         opcode: Opcode::Nop as u8,
-        flags: FLAG_IRQ,
+        flags: flags::IRQ,
         id: 0,
         count,
         dev_addr: 0,

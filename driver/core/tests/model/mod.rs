@@ -293,14 +293,14 @@ impl Model {
             self.frozen = true;
             return None;
         }
-        let descriptor = Descriptor::from_bytes(&bytes);
+        let descriptor = Descriptor::unpack(&bytes).expect("reserved bytes are zero");
         self.log.push(descriptor);
         let (status, done, result) = self.execute(&descriptor);
         let cycles = 10 + u64::from(done);
         let record = Completion {
             id: descriptor.id,
             status: status as u8,
-            phase: (self.completions / (mask + 1)) % 2 == 0,
+            phase: u8::from((self.completions / (mask + 1)) % 2 == 0),
             done,
             result,
             cycles: cycles as u32,
@@ -308,12 +308,12 @@ impl Model {
         if self.faults.drop_completion != Some(self.executed) {
             let at = self.reg64(regs::EngCplLo::OFFSET)
                 + u64::from(self.head) * engine::COMPLETION_BYTES as u64;
-            let bytes = record.to_bytes();
+            let bytes = record.pack();
             let written = self.host_access(at, bytes.len(), |part, at| {
                 part.copy_from_slice(&bytes[at..at + part.len()])
             });
             written.expect("completion ring");
-            self.irq |= descriptor.flags & engine::FLAG_IRQ != 0
+            self.irq |= descriptor.flags & engine::flags::IRQ != 0
                 && !self.faults.lose_irq
                 && self.msi_enabled;
         }
@@ -389,40 +389,14 @@ impl Model {
     }
 
     fn execute(&mut self, d: &Descriptor) -> (Status, u32, u64) {
-        let Some(opcode) = Opcode::from_u8(d.opcode) else {
-            return (Status::BadOpcode, 0, 0);
+        let opcode = match d.check(self.dev.len() as u64) {
+            Ok(opcode) => opcode,
+            Err(status) => return (status, 0, 0),
         };
-        let list = d.flags & engine::FLAG_LIST != 0;
-        let host = d.flags & engine::FLAG_HOST != 0;
-        let pages = list || opcode == Opcode::SetOwner;
-        let align = if pages { PAGE_BYTES } else { LINE_BYTES };
-        let allowed = match opcode {
-            Opcode::CopyToDevice | Opcode::CopyToHost => engine::FLAG_LIST,
-            Opcode::Sum64 | Opcode::Crc32c | Opcode::Chase => engine::FLAG_HOST,
-            _ => 0,
-        };
-        if d.flags & !(allowed | engine::FLAG_IRQ) != 0 {
-            return (Status::BadFlags, 0, 0);
-        }
-        if opcode == Opcode::Nop {
-            return (Status::Ok, d.count, 0);
-        }
-        if d.dev_addr % align != 0 || d.host_addr % if list { 8 } else { LINE_BYTES } != 0 {
-            return (Status::Misaligned, 0, 0);
-        }
-        let bytes = opcode != Opcode::Chase && !pages;
-        let most = if pages {
-            engine::MAX_PAGES
-        } else if bytes {
-            engine::MAX_BYTES
-        } else {
-            1 << 20
-        };
-        if d.count == 0 || d.count > most || (bytes && u64::from(d.count) % LINE_BYTES != 0) {
-            return (Status::BadCount, 0, 0);
-        }
+        let list = d.flags & engine::flags::LIST != 0;
+        let host = d.flags & engine::flags::HOST != 0;
         match opcode {
-            Opcode::Nop => (Status::Ok, 0, 0),
+            Opcode::Nop => (Status::Ok, d.count, 0),
             Opcode::SetOwner => {
                 for n in 0..d.count {
                     let dpa = d.dev_addr + u64::from(n) * PAGE_BYTES;
@@ -430,7 +404,7 @@ impl Model {
                         return (Status::DeviceRange, n, 0);
                     };
                     if self.faults.owner_fails == Some(dpa) {
-                        return (Status::DeviceRange, n, 0);
+                        return (Status::HostOwned, n, 0);
                     }
                     *owned = d.arg & 1 != 0;
                 }
@@ -475,7 +449,7 @@ impl Model {
                         other => return (other, hop, pointer),
                     }
                     pointer = u64::from_le_bytes(line[..8].try_into().expect("8"));
-                    if pointer % LINE_BYTES != 0 || pointer >= 1 << 28 {
+                    if pointer % engine::POINTER_ALIGN != 0 || pointer >= engine::POINTER_LIMIT {
                         return (Status::BadPointer, hop, pointer);
                     }
                 }

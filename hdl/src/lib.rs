@@ -15,7 +15,6 @@ pub mod engine;
 pub mod gates;
 pub mod io;
 pub mod coherence;
-pub mod compat;
 pub mod link;
 pub mod memory;
 pub mod prim;

@@ -157,7 +157,7 @@ impl Logic for Reads {
             if !self.legal.val() | self.poison_on_miss.val() {
                 self.next_pending.next.poison = 1.into();
             }
-            if !self.hit.val() {
+            if self.legal.val() {
                 self.next_pending.next.nxm = 1.into();
             }
         }
@@ -165,7 +165,7 @@ impl Logic for Reads {
         self.pending.write_data.next = self.next_pending.val();
         self.ev_req.next = self.req_pop.val();
         self.ev_nxm.next = self.go.val() & !self.hit.val();
-        self.ev_error.next = self.go.val() & !self.legal.val();
+        self.ev_error.next = self.req_pop.val() & !self.legal.val();
 
         // The memory's answer
         self.oldest.next = self.pending.read_data.val();

@@ -1,7 +1,7 @@
 //! The protocol's HDM-H rules as hardware: each table is enumerated from the same Rust function that the host model and the
 //! documentation use (`cxlmem_protocol::hdm_h`), so it is written once.
 
-use crate::compat::hdm_h;
+use cxlmem_protocol::hdm_h;
 use rust_hdl::prelude::*;
 
 /// What to do with an M2S Req (`cxl-mem 2.2`, departures G-03, G-11).
@@ -137,4 +137,50 @@ fn case_table(
         code += &format!("  {total}'h{word:x}: {outputs} = {width}'h{out:x};\n");
     }
     code + &format!("  default: {outputs} = {width}'h{common:x};\nendcase\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Typed in from the reference (2.2, 1.3, 1.4): opcode, MetaField, SnpType -> legal, silent, data, store_meta.
+    #[test]
+    fn request_rules() {
+        for (op, mf, snp, want) in [
+            (1, 3, 0, (true, false, true, false)),   // MemRd, No-Op
+            (1, 0, 0, (true, false, true, true)),    // MemRd, Meta0
+            (1, 1, 0, (false, false, true, false)),  // MemRd, EMS
+            (1, 2, 0, (false, false, true, false)),  // MemRd, reserved MetaField
+            (1, 3, 1, (false, false, true, false)),  // MemRd, SnpData
+            (0, 0, 0, (true, false, false, true)),   // MemInv, Meta0
+            (9, 0, 0, (true, false, false, true)),   // MemInvNT, Meta0
+            (8, 2, 7, (true, true, false, false)),   // MemSpecRd: its other fields are reserved
+            (2, 0, 0, (false, false, true, false)),  // MemRdData: HDM-D/DB only
+            (10, 0, 0, (false, false, false, false)), // MemClnEvct: HDM-DB only
+            (7, 3, 0, (false, false, false, false)), // reserved opcode
+        ] {
+            let f = hdm_h::req_rule(op, mf, snp);
+            assert_eq!(
+                (f.legal, f.silent, f.data, f.store_meta),
+                want,
+                "opcode {op} MetaField {mf} SnpType {snp}"
+            );
+        }
+    }
+
+    #[test]
+    fn write_rules() {
+        for (op, mf, snp, be, want) in [
+            (1, 3, 0, false, (true, false)),  // MemWr
+            (1, 0, 0, false, (true, true)),   // MemWr, Meta0
+            (1, 3, 0, true, (false, false)),  // MemWr with byte enables
+            (2, 3, 0, true, (true, false)),   // MemWrPtl
+            (2, 3, 0, false, (false, false)), // MemWrPtl without byte enables
+            (4, 3, 0, false, (false, false)), // BIConflict: HDM-DB only
+            (1, 3, 3, false, (false, false)), // MemWr, SnpInv
+        ] {
+            let r = hdm_h::rwd_rule(op, mf, snp, be);
+            assert_eq!((r.legal, r.store_meta), want, "opcode {op} MetaField {mf}");
+        }
+    }
 }

@@ -1,0 +1,196 @@
+//! Latency of this machine's own memory: a pointer chase over working sets from the first cache to main memory.
+//!
+//! Every line of a working set holds the address of the next, in one random cycle through all of them (Sattolo's algorithm), so that each load waits for
+//! the one before and no prefetcher can guess. The chase that writes also increments a counter in each line it visits: the line is owned, dirtied,
+//! and written back when it leaves a cache.
+//!
+//! Where the system allows it the memory is backed by huge pages; else large sets also measure address translation. The figure says which.
+
+use std::alloc::{alloc_zeroed, dealloc, Layout};
+use std::time::{Duration, Instant};
+
+use cxlmem_sim::rng::Rng;
+
+/// Bytes of a line.
+const LINE: usize = 64;
+/// Size of a huge page, and the alignment of a working set.
+const HUGE: usize = 2 << 20;
+/// Fewest loads of a repeat.
+const STEPS: u64 = 1 << 12;
+
+/// Working sets of a full run, bytes: from well inside the first cache to main memory.
+pub const SETS: &[u64] = &[16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20, 64 << 20, 256 << 20];
+/// Working sets of a quick run, bytes.
+pub const QUICK_SETS: &[u64] = &[16 << 10, 1 << 20, 16 << 20];
+
+/// One line of a working set.
+#[repr(C, align(64))]
+struct Node {
+    /// The next line of the cycle.
+    next: *mut Node,
+    /// What the chase that writes increments.
+    count: u64,
+    _rest: [u64; 6],
+}
+
+/// What one working set showed, nanoseconds a step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Chase {
+    /// Fastest repeat.
+    pub min: f64,
+    /// Median repeat.
+    pub median: f64,
+    /// Slowest repeat.
+    pub max: f64,
+}
+
+/// Results of one working set.
+#[derive(Clone, Copy, Debug)]
+pub struct Latency {
+    /// Working set, bytes.
+    pub bytes: u64,
+    /// Loads.
+    pub read: Chase,
+    /// Load and store.
+    pub write: Chase,
+    /// Share of the set in huge pages; none if the system does not tell.
+    pub huge_share: Option<f64>,
+}
+
+/// A working set linked into one random cycle.
+struct Cycle {
+    nodes: *mut Node,
+    count: usize,
+    layout: Layout,
+}
+
+impl Cycle {
+    /// `bytes` is a multiple of 64 and at least two lines. `None` when the system has no memory for it.
+    fn new(bytes: u64, rng: &mut Rng) -> Option<Cycle> {
+        let count = (bytes as usize / LINE).max(2);
+        let layout = Layout::array::<Node>(count).and_then(|l| l.align_to(HUGE)).ok()?;
+        // SAFETY: the layout's size is not zero.
+        let nodes = unsafe { alloc_zeroed(layout) }.cast::<Node>();
+        if nodes.is_null() {
+            return None;
+        }
+        // SAFETY: the range is this allocation; the call only advises how to back it, and its failure changes nothing.
+        unsafe { libc::madvise(nodes.cast(), layout.size(), libc::MADV_HUGEPAGE) };
+        let mut cycle = Cycle { nodes, count, layout };
+        cycle.link(rng);
+        Some(cycle)
+    }
+
+    /// Sattolo's algorithm: exchanging with an *earlier* element only makes a permutation of one single cycle.
+    fn link(&mut self, rng: &mut Rng) {
+        let mut order: Vec<u32> = (0..self.count as u32).collect();
+        for n in (1..self.count).rev() {
+            order.swap(n, rng.below(n as u64) as usize);
+        }
+        for (n, &next) in order.iter().enumerate() {
+            // SAFETY: `n` and `next` are below `count`, the number of nodes in the allocation.
+            unsafe { (*self.nodes.add(n)).next = self.nodes.add(next as usize) };
+        }
+    }
+
+    /// Nanoseconds a step; `WRITE` stores to each line as well.
+    fn walk<const WRITE: bool>(&mut self, steps: u64) -> f64 {
+        let mut node = self.nodes;
+        let start = Instant::now();
+        for _ in 0..steps {
+            // SAFETY: `node` is a node of the allocation: the first one, or one that `link` stored.
+            unsafe {
+                if WRITE {
+                    (*node).count = (*node).count.wrapping_add(1);
+                }
+                node = (*node).next;
+            }
+        }
+        std::hint::black_box(node);
+        start.elapsed().as_nanos() as f64 / steps as f64
+    }
+
+    /// Repeats within the time given: first an unmeasured walk that fills the caches and finds the number of steps.
+    fn measure<const WRITE: bool>(&mut self, budget: Duration) -> Chase {
+        const REPEATS: usize = 5;
+        let warm = (self.count as u64).clamp(STEPS, 1 << 18);
+        let guess = self.walk::<WRITE>(warm).max(0.1);
+        let steps = (budget.as_nanos() as f64 / REPEATS as f64 / guess) as u64;
+        let mut results = [0.0; REPEATS];
+        for result in &mut results {
+            *result = self.walk::<WRITE>(steps.max(STEPS));
+        }
+        results.sort_by(f64::total_cmp);
+        Chase { min: results[0], median: results[REPEATS / 2], max: results[REPEATS - 1] }
+    }
+}
+
+impl Drop for Cycle {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new` with this layout, freed once.
+        unsafe { dealloc(self.nodes.cast(), self.layout) }
+    }
+}
+
+/// Measures one working set of `bytes`, in about `budget` and the time to link it. `None` when the system has no memory for it.
+pub fn measure(bytes: u64, budget: Duration, rng: &mut Rng) -> Option<Latency> {
+    let before = huge_page_bytes();
+    let mut cycle = Cycle::new(bytes, rng)?;
+    let after = huge_page_bytes();
+    let huge = before.zip(after).map(|(b, a)| (a.saturating_sub(b) as f64 / bytes as f64).min(1.0));
+    let read = cycle.measure::<false>(budget / 2);
+    let write = cycle.measure::<true>(budget / 2);
+    Some(Latency { bytes, read, write, huge_share: huge })
+}
+
+/// Bytes of this process in anonymous huge pages.
+fn huge_page_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/smaps_rollup").ok()?;
+    let line = text.lines().find_map(|l| l.strip_prefix("AnonHugePages:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+    Some(kib << 10)
+}
+
+/// The processor's name, as the system gives it.
+pub fn processor() -> String {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = text.lines().find(|l| l.starts_with("model name")).and_then(|l| l.split_once(':'));
+    name.map_or_else(|| std::env::consts::ARCH.to_string(), |(_, name)| name.trim().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chase_visits_every_line_once() {
+        for count in [2usize, 3, 64, 1000] {
+            let mut cycle = Cycle::new((count * LINE) as u64, &mut Rng::new(count as u64)).unwrap();
+            cycle.walk::<true>(count as u64);
+            // SAFETY: as many nodes as the allocation holds.
+            let nodes = unsafe { std::slice::from_raw_parts(cycle.nodes, count) };
+            assert!(nodes.iter().all(|n| n.count == 1), "{count}");
+        }
+    }
+
+    #[test]
+    fn repeats_are_ordered_and_plausible() {
+        let l = measure(16 << 10, Duration::from_millis(20), &mut Rng::new(1)).unwrap();
+        for c in [l.read, l.write] {
+            assert!(c.min > 0.0 && c.min <= c.median && c.median <= c.max, "{c:?}");
+            // A step that takes no time was optimised away; one in the first cache takes no millisecond.
+            assert!(c.min > 0.05 && c.min < 1e6, "{c:?}");
+        }
+    }
+
+    #[test]
+    fn seeds_decide_the_order() {
+        let order = |seed| {
+            let c = Cycle::new(64 * 64, &mut Rng::new(seed)).unwrap();
+            // SAFETY: node 0 exists, and its link points into the allocation.
+            unsafe { (*c.nodes).next.offset_from(c.nodes) }
+        };
+        assert_eq!(order(7), order(7));
+        assert!((1..20).any(|s| order(s) != order(7)));
+    }
+}

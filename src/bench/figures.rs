@@ -1,0 +1,438 @@
+//! Every figure that `cxlmem bench` prints: its stable id, unit, class and target are written here, once.
+//!
+//! Measurements name a [`Kind`] and give a value; the JSON, the tables, the HTML report and `docs/reference/figures.md` come from the same list.
+
+use serde::{Serialize, Serializer};
+
+/// How a figure came to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Cycles of the Verilated RTL, or cycles divided by the clock that the configuration states.
+    Simulated,
+    /// Wall-clock time on the machine that runs the benchmark.
+    MeasuredHere,
+    /// From place and route of the RTL.
+    Synthesized,
+    /// Arithmetic on the protocol's own rules.
+    Model,
+    /// No value: the reason stands beside it.
+    NotRun,
+}
+
+impl Class {
+    /// The label in tables and JSON.
+    pub fn label(self) -> &'static str {
+        match self {
+            Class::Simulated => "simulated",
+            Class::MeasuredHere => "measured here",
+            Class::Synthesized => "synthesized",
+            Class::Model => "model",
+            Class::NotRun => "not run",
+        }
+    }
+}
+
+impl Serialize for Class {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(self.label())
+    }
+}
+
+/// What a figure should reach.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Target {
+    /// The value or less.
+    AtMost(f64),
+    /// The value or more.
+    AtLeast(f64),
+    /// The value.
+    Exactly(f64),
+}
+
+impl Target {
+    /// Whether `value` reaches it.
+    pub fn holds(self, value: f64) -> bool {
+        match self {
+            Target::AtMost(t) => value <= t,
+            Target::AtLeast(t) => value >= t,
+            Target::Exactly(t) => value == t,
+        }
+    }
+
+    /// The number.
+    pub fn number(self) -> f64 {
+        match self {
+            Target::AtMost(t) | Target::AtLeast(t) | Target::Exactly(t) => t,
+        }
+    }
+
+    /// The direction, in words.
+    pub fn sense(self) -> &'static str {
+        match self {
+            Target::AtMost(_) => "at most",
+            Target::AtLeast(_) => "at least",
+            Target::Exactly(_) => "exactly",
+        }
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.sense(), number(self.number()))
+    }
+}
+
+/// A kind of figure. `<name>` in the id stands for an argument.
+#[derive(Debug)]
+pub struct Kind {
+    /// Stable id.
+    pub id: &'static str,
+    /// Unit of the value.
+    pub unit: &'static str,
+    /// Class of a value that was obtained.
+    pub class: Class,
+    /// Target, if there is one.
+    pub target: Option<Target>,
+    /// One sentence: what was measured, from where to where.
+    pub what: &'static str,
+}
+
+macro_rules! catalogue {
+    ($($name:ident $id:literal $unit:literal $class:ident $target:expr, $what:literal;)*) => {
+        $(#[doc = $what] pub static $name: Kind = Kind { id: $id, unit: $unit, class: Class::$class, target: $target, what: $what };)*
+        /// Every kind, in the order of the page.
+        pub static CATALOGUE: &[&Kind] = &[$(&$name),*];
+    };
+}
+
+/// At most.
+const fn max(value: f64) -> Option<Target> {
+    Some(Target::AtMost(value))
+}
+/// At least.
+const fn min(value: f64) -> Option<Target> {
+    Some(Target::AtLeast(value))
+}
+/// Exactly.
+const fn is(value: f64) -> Option<Target> {
+    Some(Target::Exactly(value))
+}
+
+catalogue! {
+    READ_IDLE "read.idle.cycles" "cycles" Simulated max(12.0), "64-byte read, device idle, chosen configuration: last slot of the request flit in, to first slot of the response flit out";
+    WRITE_IDLE "write.idle.cycles" "cycles" Simulated max(10.0), "64-byte write, device idle, chosen configuration: last slot of the flit with the last data chunk in, to first slot of the flit with the completion out";
+    READ_IDLE_NS "read.idle.ns" "ns" Simulated max(200.0), "`read.idle.cycles` at the clock that the configuration states";
+    WRITE_IDLE_NS "write.idle.ns" "ns" Simulated None, "`write.idle.cycles` at the clock that the configuration states";
+    READ_IDLE_CONFIG "read.idle.cycles.<config>" "cycles" Simulated None, "`read.idle.cycles` of each configuration";
+    WRITE_IDLE_CONFIG "write.idle.cycles.<config>" "cycles" Simulated None, "`write.idle.cycles` of each configuration";
+    READ_IDLE_CONFIG_NS "read.idle.ns.<config>" "ns" Simulated None, "`read.idle.ns` of each configuration";
+    WRITE_IDLE_CONFIG_NS "write.idle.ns.<config>" "ns" Simulated None, "`write.idle.ns` of each configuration";
+    READ_PHASE_MEAN "read.phase.mean.cycles.<config>" "cycles" Simulated None, "as `read.idle.cycles`: mean over the four positions at which the request can meet the transmitter's flits";
+    READ_PHASE_WORST "read.phase.worst.cycles.<config>" "cycles" Simulated None, "as `read.idle.cycles`: the worst of the four positions";
+    WRITE_PHASE_MEAN "write.phase.mean.cycles.<config>" "cycles" Simulated None, "as `write.idle.cycles`: mean over the four positions";
+    WRITE_PHASE_WORST "write.phase.worst.cycles.<config>" "cycles" Simulated None, "as `write.idle.cycles`: the worst of the four positions";
+    READ_LINE "read.line.cycles.<config>" "cycles" Simulated None, "64-byte read, device idle: last slot of the request flit in, to last slot of the flit that completes the line (a line needs two flits)";
+    READ_DEPENDENT "read.dependent.cycles.<config>" "cycles" Simulated None, "chain of dependent 64-byte reads over random lines: cycles a read as the host sees them, flits in both directions included";
+    WRITE_DEPENDENT "write.dependent.cycles.<config>" "cycles" Simulated None, "chain of 64-byte writes, each issued when the one before has completed: cycles a write as the host sees them";
+    READ_DEPENDENT_NS "read.dependent.ns.<config>" "ns" Simulated None, "`read.dependent.cycles` at the clock that the configuration states";
+    READ_STAGE "read.stage.<stage>.cycles" "cycles" Simulated None, "part of an idle read: see `stage` in the text of the figure";
+    WRITE_STAGE "write.stage.<stage>.cycles" "cycles" Simulated None, "part of an idle write: see `stage` in the text of the figure";
+    DRAM_READ "dram.read.ns.<set>" "ns" MeasuredHere None, "this machine's own memory: a dependent load from a random line of the working set, fastest of the repeats";
+    DRAM_READ_MEDIAN "dram.read.median.ns.<set>" "ns" MeasuredHere None, "as `dram.read.ns`: median of the repeats";
+    DRAM_WRITE "dram.write.ns.<set>" "ns" MeasuredHere None, "this machine's own memory: a dependent load from a random line of the working set, and a store to the same line, fastest of the repeats";
+    DRAM_WRITE_MEDIAN "dram.write.median.ns.<set>" "ns" MeasuredHere None, "as `dram.write.ns`: median of the repeats";
+    DRAM_HUGE "dram.huge_pages.share" "1" MeasuredHere None, "share of the largest working set that the system backed with huge pages (without them, large sets pay for address translation too)";
+    READ_SHARE "read.saturated.share" "1" Simulated min(0.9), "reads only, saturated: data slots a cycle, as a share of the lower of the slot format's and the memory's bound";
+    WRITE_SHARE "write.saturated.share" "1" Simulated min(0.9), "writes only, saturated: as `read.saturated.share`";
+    MIX21_SHARE "mix21.saturated.share" "1" Simulated min(0.9), "two reads to a write, saturated: as `read.saturated.share`, both directions together";
+    MIX11_SHARE "mix11.saturated.share" "1" Simulated min(0.9), "a read to a write, saturated: as `read.saturated.share`, both directions together";
+    BW_PAYLOAD "bandwidth.<mix>.payload" "slots/cycle" Simulated None, "data slots a cycle, both directions together";
+    BW_SLOT_BOUND "bandwidth.<mix>.bound.slots" "slots/cycle" Model None, "the most data slots a cycle that the slot formats allow for this mix (cxl-mem 8.3)";
+    BW_MEMORY_BOUND "bandwidth.<mix>.bound.memory" "slots/cycle" Model None, "the most data slots a cycle that the memory's ports allow for this mix";
+    BW_STALL "bandwidth.<mix>.credit_stall.cycles" "cycles" Simulated is(0.0), "cycles in which the RTL kept the host waiting for a credit, or itself waited for one";
+    BW_BYTES "bandwidth.<mix>.bytes_per_s" "B/s" Simulated None, "payload at the clock that the configuration states";
+    ENGINE_COPY "engine.copy.share" "1" Simulated min(0.85), "engine's copies, larger size of the run, slower direction: bytes a cycle as a share of the lower of the TLP stream's and the memory port's bound";
+    ENGINE_COPY_PAYLOAD "engine.copy.payload.bytes" "B" Model None, "payload of one TLP, on which the stream's bound rests (one header beat for each payload)";
+    ENGINE_COPY_BOUND "engine.copy.bound.bytes_per_cycle" "B/cycle" Model None, "min(TLP stream, memory port) with that payload";
+    MIGRATE_SHARE "migrate.<way>.engine.share.<size>" "1" Simulated None, "engine's copy commands of one migration, as a share of `engine.copy.bound.bytes_per_cycle`";
+    MIGRATE_PAGES "migrate.<way>.pages_per_s.<size>" "pages/s" Simulated None, "4 KiB pages moved a second: device cycles of the whole migration (flush, hand-over, copy, completion, interrupt) at the clock that the configuration states";
+    MIGRATE_CYCLES "migrate.<way>.cycles_per_page.<size>" "cycles" Simulated None, "device cycles of the whole migration, a page";
+    MIGRATE_INTACT "migrate.intact" "1" Simulated is(1.0), "1 if every page of the file really moved there and back (residency and the engine's counters say so), no page failed, and every hash and checksum agrees; else 0";
+    REGION_INTACT "migrate.region.intact" "1" Simulated is(1.0), "1 if ordinary code (sum, sort) over a plain slice of device memory gave the host's result before, while and after its pages moved; else 0";
+    LOCAL_SUM "locality.sum.<place>.cycles" "cycles" Simulated None, "engine's 64-bit sum over the operand, in host memory or on the device";
+    LOCAL_SUM_GAIN "locality.sum.gain" "x" Simulated None, "`locality.sum.host.cycles` / `locality.sum.device.cycles`";
+    LOCAL_CHASE "locality.chase.<place>.cycles_per_hop" "cycles" Simulated None, "engine's pointer chase over random lines, in host memory or on the device";
+    LOCAL_CHASE_GAIN "locality.chase.gain" "x" Simulated None, "`locality.chase.host.cycles_per_hop` / `locality.chase.device.cycles_per_hop`";
+    SIM_SPEED "sim.cycles_per_s" "cycles/s" MeasuredHere None, "simulator under saturated traffic on one core, this program's harness included; its target goes with Verilator's version";
+    SIM_HARNESS "sim.harness.ratio" "x" MeasuredHere max(1.10), "time of the same cycles in this program's harness / in a bare C++ loop that drives the same pins";
+}
+
+/// A figure with its value.
+#[derive(Clone, Debug, Serialize)]
+pub struct Figure {
+    /// Stable id, arguments filled in.
+    pub id: String,
+    /// The value; none when class is "not run".
+    pub value: Option<f64>,
+    /// Unit of the value.
+    pub unit: &'static str,
+    /// How it came to be.
+    pub class: Class,
+    /// What it should reach.
+    #[serde(serialize_with = "target_number")]
+    pub target: Option<Target>,
+    /// "at most", "at least" or "exactly", with a target.
+    pub sense: Option<&'static str>,
+    /// Whether it does; none without target or value.
+    pub holds: Option<bool>,
+    /// What was measured.
+    pub what: String,
+    /// The kind's id, to find figures of one kind.
+    #[serde(skip)]
+    pub kind: &'static str,
+}
+
+fn target_number<S: Serializer>(target: &Option<Target>, s: S) -> Result<S::Ok, S::Error> {
+    target.map(Target::number).serialize(s)
+}
+
+/// The figures of a run, in the order they were measured.
+#[derive(Debug, Default)]
+pub struct Figures(Vec<Figure>);
+
+impl Figures {
+    /// Notes a value; `arguments` replace the `<...>` of the id in order.
+    pub fn add(&mut self, kind: &'static Kind, arguments: &[&str], value: f64) {
+        self.add_judged(kind, arguments, value, kind.target);
+    }
+
+    /// As [`Figures::add`], with a target that depends on the run.
+    pub fn add_judged(&mut self, kind: &'static Kind, arguments: &[&str], value: f64, target: Option<Target>) {
+        if !value.is_finite() {
+            return self.add_not_run(kind, arguments, "no finite value came out");
+        }
+        self.push(kind, arguments, Some(value), kind.class, target, None);
+    }
+
+    /// Notes that a figure was not measured, and why.
+    pub fn add_not_run(&mut self, kind: &'static Kind, arguments: &[&str], why: &str) {
+        self.push(kind, arguments, None, Class::NotRun, kind.target, Some(why));
+    }
+
+    fn push(
+        &mut self,
+        kind: &'static Kind,
+        arguments: &[&str],
+        value: Option<f64>,
+        class: Class,
+        target: Option<Target>,
+        why: Option<&str>,
+    ) {
+        self.0.push(Figure {
+            id: fill(kind.id, arguments),
+            value,
+            unit: kind.unit,
+            class,
+            target,
+            sense: target.map(Target::sense),
+            holds: target.zip(value).map(|(t, v)| t.holds(v)),
+            what: match why {
+                Some(why) => format!("{}. Not run: {why}", kind.what),
+                None => kind.what.to_string(),
+            },
+            kind: kind.id,
+        });
+    }
+
+    /// All of them.
+    pub fn all(&self) -> &[Figure] {
+        &self.0
+    }
+
+    /// The value under that id.
+    pub fn value(&self, id: &str) -> Option<f64> {
+        self.0.iter().find(|f| f.id == id)?.value
+    }
+
+    /// Argument and value of every figure of a kind that has one argument, in order.
+    pub fn series(&self, kind: &'static Kind) -> Vec<(String, f64)> {
+        self.series_of(kind, &[])
+    }
+
+    /// As [`Figures::series`], with the leading arguments fixed: the last one varies.
+    pub fn series_of(&self, kind: &'static Kind, leading: &[&str]) -> Vec<(String, f64)> {
+        let pattern = fill(kind.id, leading);
+        let Some((head, rest)) = pattern.split_once('<') else { return Vec::new() };
+        let tail = rest.split_once('>').map_or("", |(_, tail)| tail);
+        let of_kind = self.0.iter().filter(|f| f.kind == kind.id);
+        of_kind
+            .filter_map(|f| {
+                let argument = f.id.strip_prefix(head)?.strip_suffix(tail)?;
+                Some((argument.to_string(), f.value?))
+            })
+            .collect()
+    }
+
+    /// Figures with a target that they miss.
+    pub fn missed(&self) -> impl Iterator<Item = &Figure> {
+        self.0.iter().filter(|f| f.holds == Some(false))
+    }
+}
+
+/// The pattern with its first `<...>`s replaced; those without argument stay.
+fn fill(pattern: &str, arguments: &[&str]) -> String {
+    let mut id = String::new();
+    let mut rest = pattern;
+    for argument in arguments {
+        let Some((before, after)) = rest.split_once('<') else { break };
+        id += before;
+        id += argument;
+        rest = after.split_once('>').map_or("", |(_, after)| after);
+    }
+    id + rest
+}
+
+/// A number for people: as many digits as help.
+pub fn number(value: f64) -> String {
+    let magnitude = value.abs();
+    if magnitude >= 1e6 {
+        return grouped(value);
+    }
+    let text = match magnitude {
+        m if m >= 1000.0 => return grouped(value),
+        m if m >= 100.0 => format!("{value:.0}"),
+        m if m >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.3}"),
+    };
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_string(),
+        false => text,
+    }
+}
+
+/// A whole number with a thin grouping of thousands.
+fn grouped(value: f64) -> String {
+    let digits = format!("{:.0}", value.abs());
+    let mut text = String::from(if value < 0.0 { "-" } else { "" });
+    for (n, digit) in digits.chars().enumerate() {
+        if n > 0 && (digits.len() - n) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Bytes as they stand in ids: `4KiB`, `16MiB`, else plain bytes.
+pub fn size_name(bytes: u64) -> String {
+    match bytes {
+        b if b >= 1 << 20 && b % (1 << 20) == 0 => format!("{}MiB", b >> 20),
+        b if b >= 1 << 10 && b % (1 << 10) == 0 => format!("{}KiB", b >> 10),
+        b => format!("{b}B"),
+    }
+}
+
+/// The text of `docs/reference/figures.md`.
+#[cfg(test)]
+fn markdown() -> String {
+    let mut text = String::from(
+        "# Figures\n\n\
+         Generated from `src/bench/figures.rs`; do not edit. To change it, edit the list and run\n\
+         `CXLMEM_BLESS=1 cargo test -p cxlmem figures`.\n\n\
+         `cxlmem bench ... --json FILE` writes one object: `figures`, an array of `{id, value, unit, class, target, sense, holds, what}`, and beside it\n\
+         `seed`, `config`, `target`, `quick`, `clock_hz`, `versions` and `notes`. Ids are stable: a program may rely on them.\n\n\
+         * `class` is one of `simulated` (cycles of the Verilated RTL, or those divided by the clock that the configuration states), `measured here` (wall\n\
+         \x20 clock of the machine that ran the benchmark), `synthesized` (place and route), `model` (arithmetic on the protocol's rules) and `not run`\n\
+         \x20 (`value` is null, and `what` ends with the reason). Wall-clock time of the simulator is never shown as a latency.\n\
+         * `target` is a number or null, `sense` says how it is meant, `holds` whether the value reaches it (null without target or value).\n\
+         * In ids, `<config>` is a configuration, `<set>` and `<size>` are bytes (`16KiB`, `4MiB`), `<mix>` is `read`, `write`, `mix21` or `mix11`,\n\
+         \x20 `<way>` is `to_device` or `to_host`, `<place>` is `host` or `device`, `<stage>` is a part of the pipeline.\n\n\
+         | Id | Unit | Class | Target | What |\n|---|---|---|---|---|\n",
+    );
+    for k in CATALOGUE {
+        let target = k.target.map_or(String::new(), |t| t.to_string());
+        text += &format!("| `{}` | {} | {} | {target} | {} |\n", k.id, k.unit, k.class.label(), k.what);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn page_is_fresh() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/figures.md");
+        let fresh = markdown();
+        if std::env::var_os("CXLMEM_BLESS").is_some_and(|v| v == "1") {
+            std::fs::write(&path, &fresh).unwrap();
+        }
+        let stored = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(stored == fresh, "docs/reference/figures.md is stale: run CXLMEM_BLESS=1 cargo test -p cxlmem figures, and commit the result");
+    }
+
+    #[test]
+    fn ids_are_unique_and_the_promised_ones_exist() {
+        let ids: std::collections::BTreeSet<_> = CATALOGUE.iter().map(|k| k.id).collect();
+        assert_eq!(ids.len(), CATALOGUE.len());
+        for id in [
+            "read.idle.cycles",
+            "write.idle.cycles",
+            "read.saturated.share",
+            "write.saturated.share",
+            "engine.copy.share",
+            "sim.cycles_per_s",
+            "sim.harness.ratio",
+            "migrate.intact",
+        ] {
+            assert!(ids.contains(id), "{id}");
+        }
+    }
+
+    #[test]
+    fn targets_are_judged() {
+        let mut f = Figures::default();
+        f.add(&READ_IDLE, &[], 12.0);
+        f.add(&READ_IDLE, &[], 12.5);
+        f.add(&READ_SHARE, &[], 0.89);
+        f.add(&MIGRATE_INTACT, &[], 1.0);
+        f.add(&READ_IDLE_CONFIG, &["tiny"], 30.0);
+        f.add_not_run(&ENGINE_COPY, &[], "no engine in tiny");
+        f.add(&WRITE_SHARE, &[], f64::NAN);
+        let holds: Vec<_> = f.all().iter().map(|f| f.holds).collect();
+        assert_eq!(holds, [Some(true), Some(false), Some(false), Some(true), None, None, None]);
+        assert_eq!(f.missed().count(), 2);
+        let json = serde_json::to_value(f.all()).unwrap();
+        assert_eq!(json[0]["target"], 12.0);
+        assert_eq!(json[0]["sense"], "at most");
+        assert_eq!(json[4]["id"], "read.idle.cycles.tiny");
+        assert_eq!(json[4]["target"], serde_json::Value::Null);
+        for n in [5, 6] {
+            assert_eq!(json[n]["class"], "not run");
+            assert_eq!(json[n]["value"], serde_json::Value::Null);
+        }
+        assert!(json[5]["what"].as_str().unwrap().ends_with("no engine in tiny"));
+    }
+
+    #[test]
+    fn series_vary_the_last_argument() {
+        let mut f = Figures::default();
+        f.add(&MIGRATE_PAGES, &["to_device", "4KiB"], 1.0);
+        f.add(&MIGRATE_PAGES, &["to_host", "4KiB"], 2.0);
+        f.add(&MIGRATE_PAGES, &["to_device", "16KiB"], 3.0);
+        f.add_not_run(&MIGRATE_PAGES, &["to_device", "64KiB"], "the file is shorter");
+        f.add(&LOCAL_SUM, &["host"], 4.0);
+        let series = f.series_of(&MIGRATE_PAGES, &["to_device"]);
+        assert_eq!(series, [("4KiB".to_string(), 1.0), ("16KiB".to_string(), 3.0)]);
+        assert_eq!(f.series(&LOCAL_SUM), [("host".to_string(), 4.0)]);
+        assert_eq!(f.value("migrate.to_host.pages_per_s.4KiB"), Some(2.0));
+    }
+
+    #[test]
+    fn numbers_for_people() {
+        let shown: Vec<_> = [0.0, 0.8888, 1.5, 10.0, 12.34, 166.67, 1234.0, 1234567.0, -1500.0].map(number).into();
+        assert_eq!(shown, ["0", "0.889", "1.5", "10", "12.3", "167", "1,234", "1,234,567", "-1,500"]);
+        let sizes: Vec<_> = [64, 4096, 96 << 10, 1 << 20, 256 << 20].map(size_name).into();
+        assert_eq!(sizes, ["64B", "4KiB", "96KiB", "1MiB", "256MiB"]);
+    }
+}

@@ -28,6 +28,8 @@ pub struct Memory {
     pub width: usize,
     /// Words.
     pub depth: usize,
+    /// Bits written together: less than `width` where a write enable covers a lane of the word.
+    pub lane: usize,
 }
 
 /// Shapes of an ECP5 block RAM: bits a word, words (Lattice TN-02204; 36 bits as one write and one read port).
@@ -43,13 +45,27 @@ const BLOCK_SHAPES: &[(usize, usize)] = &[
 impl Memory {
     /// The fewest primitives that hold it.
     pub fn primitives(&self) -> usize {
+        let lanes = self.width.div_ceil(self.lane.max(1));
+        // A block of nine bits or more has a write enable for each nine.
+        let columns = |w: usize| match w {
+            9.. => (lanes * self.lane.div_ceil(9)).div_ceil(w / 9),
+            _ => lanes * self.lane.div_ceil(w),
+        };
+        let whole = self.lane == self.width;
         match self.style {
             Style::Block => BLOCK_SHAPES
                 .iter()
-                .map(|(w, d)| self.width.div_ceil(*w) * self.depth.div_ceil(*d))
+                .map(|(w, d)| {
+                    let across = if whole {
+                        self.width.div_ceil(*w)
+                    } else {
+                        columns(*w)
+                    };
+                    across * self.depth.div_ceil(*d)
+                })
                 .min()
                 .unwrap_or(0),
-            Style::Distributed => self.width.div_ceil(4) * self.depth.div_ceil(16),
+            Style::Distributed => lanes * self.lane.div_ceil(4) * self.depth.div_ceil(16),
         }
     }
 }
@@ -57,10 +73,16 @@ impl Memory {
 /// The memories declared with a `ram_style`, in the order of the text.
 pub fn declared(verilog: &str) -> Vec<Memory> {
     let mut module = String::new();
-    let mut found = Vec::new();
+    let mut found: Vec<Memory> = Vec::new();
+    // Name of the last memory declared in this module: its writes follow it.
+    let mut name = String::new();
     for line in verilog.lines().map(str::trim) {
-        if let Some(name) = module_name(line) {
-            module = name.to_string();
+        if let Some(m) = module_name(line) {
+            module = m.to_string();
+            name.clear();
+        }
+        if let (Some(lane), Some(m)) = (written_lane(line, &name), found.last_mut()) {
+            m.lane = m.lane.min(lane);
         }
         let style = if line.contains("ram_style = \"block\"") {
             Style::Block
@@ -70,15 +92,40 @@ pub fn declared(verilog: &str) -> Vec<Memory> {
             continue;
         };
         if let [width, depth] = ranges(line)[..] {
+            name = line
+                .split(']')
+                .nth(1)
+                .and_then(|s| s.split('[').next())
+                .unwrap_or("")
+                .trim()
+                .to_string();
             found.push(Memory {
                 module: module.clone(),
                 style,
                 width,
                 depth,
+                lane: width,
             });
         }
     }
     found
+}
+
+/// Width of the lane in a write such as `mem[address][15:8] <= ..`.
+fn written_lane(line: &str, memory: &str) -> Option<usize> {
+    let at = line.find(&format!("{memory}["))?;
+    let target = line[at..].split("<=").next()?;
+    if memory.is_empty() || !target.contains("][") {
+        return None;
+    }
+    ranges(
+        target
+            .rsplit("][")
+            .next()
+            .map(|r| format!("[{r}"))?
+            .as_str(),
+    )
+    .pop()
 }
 
 /// Blocks of block RAM that the whole design needs at least.
@@ -247,7 +294,8 @@ mod tests {
                 module: "r".into(),
                 style: Style::Block,
                 width: 128,
-                depth: 2048
+                depth: 2048,
+                lane: 128
             }]
         );
         // 128 bits in words of 9 (15 wide) or 36 (4 wide, 4 deep).
@@ -273,16 +321,27 @@ mod tests {
     }
 
     #[test]
-    fn lanes_narrower_than_the_block_allows_cost_more() {
-        let lanes: Vec<String> = (0..12)
+    fn byte_lanes_are_counted() {
+        let lanes: Vec<String> = (0..16)
             .map(|i| {
-                let range = format!("{}:{}", 3 * i + 2, 3 * i);
-                format!("if (w & wd[{i}]) mem[wa][{range}] <= wd[{range}];")
+                let range = format!("{}:{}", 8 * i + 7, 8 * i);
+                format!("if (w & wd[{i}]) mem[wa[10:0]][{range}] <= wd[{range}];")
             })
             .collect();
-        let v = block(36, 512, SYNC).replace(
-            "if (w) mem[wa] <= wd;",
-            &format!("begin {} end", lanes.join("\n")),
+        let lanes = format!("begin\n{}\nend", lanes.join("\n"));
+        let v = block(128, 2048, SYNC).replace("if (w) mem[wa] <= wd;", &lanes);
+        assert_eq!(declared(&v)[0].lane, 8);
+        // 16 lanes in slots of 9 bits, where whole words would need 15 blocks.
+        assert_eq!(block_rams(&v), 16);
+        assert_eq!(check(&v).unwrap(), []);
+    }
+
+    #[test]
+    fn two_read_ports_cost_twice() {
+        let v = block(
+            18,
+            512,
+            "reg [17:0] p, q;\nalways @(posedge clock) p <= mem[ra];\nalways @(posedge clock) q <= mem[wd[8:0]];\nalways @(*) rd = p ^ q;",
         );
         let found = check(&v).unwrap();
         assert_eq!(

@@ -64,20 +64,24 @@ pub fn on_path(name: &str) -> Option<PathBuf> {
         .find(|p| p.is_file())
 }
 
-/// Verilator: `$VERILATOR` if set, else the one on `PATH`, else the virtual environment's.
+/// Verilator: `$CXLMEM_VERILATOR` if set, else the one on `PATH`, else the virtual environment's.
 pub fn verilator() -> Result<Command, GateError> {
-    if let Some(v) = std::env::var_os("VERILATOR") {
-        return Ok(Command::new(v));
-    }
-    if let Some(p) = on_path("verilator") {
-        return Ok(Command::new(p));
-    }
-    let root = venv_package("verilator").ok_or(GateError::ToolMissing {
+    let missing = GateError::ToolMissing {
         tool: "verilator",
         install: INSTALL_VERILATOR,
-    })?;
-    let mut c = Command::new(root.join("bin/verilator"));
-    c.env("VERILATOR_ROOT", root);
+    };
+    let program = std::env::var_os("CXLMEM_VERILATOR")
+        .filter(|v| !v.is_empty())
+        .map(PathBuf::from)
+        .or_else(|| on_path("verilator"))
+        .or_else(|| Some(venv_package("verilator")?.join("bin/verilator_bin")))
+        .ok_or(missing)?;
+    let mut c = Command::new(&program);
+    // The Python package has its data beside `bin` and must be told; a distribution's knows its place and must not be.
+    let root = program.parent().and_then(Path::parent);
+    if let Some(root) = root.filter(|r| r.join("include/verilated.h").is_file()) {
+        c.env("VERILATOR_ROOT", root);
+    }
     Ok(c)
 }
 
@@ -94,19 +98,17 @@ impl Yosys {
     /// pyosys of the virtual environment, which is pinned, else the program on `PATH`.
     pub fn find() -> Result<Yosys, GateError> {
         Self::pinned()
-            .or_else(|_| on_path("yosys").map(Yosys::Native).ok_or(()))
-            .map_err(|()| GateError::ToolMissing {
+            .or_else(|| on_path("yosys").map(Yosys::Native))
+            .ok_or(GateError::ToolMissing {
                 tool: "yosys",
                 install: INSTALL_YOSYS,
             })
     }
 
     /// pyosys of the virtual environment only: figures come from the pinned version.
-    pub fn pinned() -> Result<Yosys, ()> {
-        match (venv_package("pyosys"), venv_program("python3")) {
-            (Some(_), Some(python)) => Ok(Yosys::Python(python)),
-            _ => Err(()),
-        }
+    pub fn pinned() -> Option<Yosys> {
+        venv_package("pyosys")?;
+        venv_program("python3").map(Yosys::Python)
     }
 
     /// A command that runs `script` (yosys commands, one a line) in `dir`, logging to `log`.

@@ -194,3 +194,39 @@ fn resynchronises_after_garbage() {
         assert_eq!(got.as_ref(), Some(&good));
     }
 }
+
+/// Packets of random lengths over a stream that stalls at random on either side: all arrive, in order.
+#[test]
+fn stalls_change_nothing() {
+    let mut dice = Dice::new(common::seed());
+    let mut queue: Vec<Packet> = (0..500)
+        .map(|n| {
+            let bytes = vec![n as u8; 1 + dice.below(128) as usize];
+            let addr = (dice.below(1 << 40) & !0xFFF) + dice.below(1024);
+            Tlp::mem_write(Bdf::new(1, 0, 0), addr, &bytes)
+                .expect("legal")
+                .encode()
+        })
+        .collect();
+    let expected = queue.clone();
+    queue.reverse();
+    let (mut encoder, mut decoder) = (BeatEncoder::new(), BeatDecoder::new());
+    let mut got = Vec::new();
+    for _ in 0..100_000 {
+        if encoder.is_idle() && dice.below(3) > 0 {
+            if let Some(packet) = queue.pop() {
+                encoder.start(packet).expect("idle");
+            }
+        }
+        if let (Some(beat), true) = (encoder.peek(), dice.below(2) == 0) {
+            got.extend(decoder.push(beat));
+            encoder.advance();
+        }
+    }
+    assert!(
+        got == expected,
+        "{} of {} packets, or wrong ones",
+        got.len(),
+        expected.len()
+    );
+}

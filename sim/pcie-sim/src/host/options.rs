@@ -25,7 +25,7 @@ pub struct Options {
     pub random_split: bool,
     /// Seed of both.
     pub seed: u64,
-    /// [`RootComplex::ready`] turns false when this many packets wait for the link.
+    /// [`RootComplex::ready`](super::RootComplex::ready) turns false when this many packets wait for the link.
     pub queue: usize,
 }
 

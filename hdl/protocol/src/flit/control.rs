@@ -21,55 +21,77 @@ pub const INIT_VERSION: u8 = 2;
 pub const BI68_SIGNATURE: u16 = 0xB168;
 
 /// A control flit's content. Credits are in the flit header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Control {
     /// LLCRD.Acknowledge: credit return (in the header) and an exact number of acknowledged flits.
+    #[serde(rename = "LLCRD.Acknowledge")]
     LlcrdAck {
         /// Acknowledged flits, 0 to 255.
+        #[serde(rename = "Ack")]
         ack: u8,
     },
     /// RETRY.Idle.
+    #[serde(rename = "RETRY.Idle")]
     RetryIdle,
     /// RETRY.Frame.
+    #[serde(rename = "RETRY.Frame")]
     RetryFrame,
     /// RETRY.Req.
+    #[serde(rename = "RETRY.Req")]
     RetryReq {
         /// Sequence number expected next.
+        #[serde(rename = "ESeq")]
         eseq: u8,
         /// Attempts so far, 5 bits.
+        #[serde(rename = "NUM_RETRY", default)]
         num_retry: u8,
         /// Physical re-initialisations so far, 5 bits.
+        #[serde(rename = "NUM_PHY_REINIT", default)]
         num_phy_reinit: u8,
     },
     /// RETRY.Ack.
+    #[serde(rename = "RETRY.Ack")]
     RetryAck {
         /// Nothing to replay.
+        #[serde(rename = "Empty", default)]
         empty: bool,
         /// The sender is viral.
+        #[serde(rename = "Viral", default)]
         viral: bool,
         /// Echo of the request's count, 5 bits.
+        #[serde(rename = "NUM_RETRY", default)]
         num_retry: u8,
         /// Sender's write pointer.
+        #[serde(rename = "WrPtr", default)]
         wr_ptr: u8,
         /// Echo of the request's sequence number.
+        #[serde(rename = "ESeq")]
         eseq: u8,
         /// Sender's free entries.
+        #[serde(rename = "NumFreeBuf", default)]
         num_free_buf: u8,
         /// Viral logical devices.
+        #[serde(rename = "ViralLdId", default)]
         viral_ld: u16,
     },
     /// An IDE flit: SubType 0 Idle, 1 Start, 2 TMAC. Recognised, not handled.
+    #[serde(rename = "IDE")]
     Ide {
         /// SubType.
+        #[serde(rename = "SubType")]
         sub_type: u8,
     },
     /// INIT.Param.
+    #[serde(rename = "INIT.Param")]
     InitParam {
         /// 1 = CXL 1.0/1.1, 2 = CXL 2.0 or later.
+        #[serde(rename = "Version")]
         version: u8,
         /// Wrap value of the sender's retry buffer.
+        #[serde(rename = "LLRWrap")]
         llr_wrap: u8,
         /// Project extension in payload bits 63:48; 0 = none.
+        #[serde(rename = "Signature", default)]
         signature: u16,
     },
 }

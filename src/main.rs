@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod flit;
 mod hdl;
 mod tools;
 
@@ -25,12 +26,15 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Read a flit field by field, or make one
+    Flit(flit::Args),
     /// Print, check and place the RTL
     Hdl(hdl::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Flit(args) => flit::run(args),
         Command::Hdl(args) => hdl::run(args),
     };
     match result {

@@ -480,3 +480,22 @@ fn request_retry_status() {
     let error = run(u32::MAX).expect_err("never ready");
     assert!(error.to_string().contains("Retry"), "{error}");
 }
+
+/// A posted write has left when `write32` returns, and no sooner than what was queued before it.
+#[test]
+fn a_posted_write_has_left() {
+    let mut root = RootComplex::new(Options::default()).expect("legal");
+    let mut mem = HostMemory::new(0, 4096);
+    let mut now = 0;
+    for value in 1..=3u8 {
+        root.mem_write(0x1000, &[value; 4]).expect("legal");
+    }
+    let mut seen = Vec::new();
+    let device = |_, packet: Option<Packet>| {
+        seen.extend(packet.map(|p| p.payload[0]));
+        None
+    };
+    let mut link = Blocking::new(&mut root, &mut mem, &mut now, device);
+    link.write32(0x1000, 4).expect("posted");
+    assert_eq!(seen, [1, 2, 3, 4]);
+}

@@ -174,6 +174,11 @@ impl Model {
         out
     }
 
+    /// A whole page of host memory.
+    pub fn host_page(&self, bus: u64) -> Vec<u8> {
+        self.host[&bus].to_vec()
+    }
+
     fn reg(&self, offset: u32) -> u32 {
         self.regs.get(&offset).copied().unwrap_or(0)
     }
@@ -205,7 +210,8 @@ impl Model {
         if !self.hdm_holds(hpa) || dpa >= self.dev.len() as u64 {
             return Err(IoError::Address);
         }
-        if self.device_owned[(dpa / PAGE_BYTES) as usize] {
+        // A frozen engine touches nothing: the driver may then take pages back without it.
+        if self.device_owned[(dpa / PAGE_BYTES) as usize] && !self.frozen {
             self.violations
                 .push(format!("host access to device-held page at DPA {dpa:#x}"));
         }
@@ -273,9 +279,6 @@ impl Model {
                 self.faults.freeze_after = None;
             }
             return None;
-        }
-        if self.faults.slow_us > 0 {
-            std::thread::sleep(std::time::Duration::from_micros(self.faults.slow_us));
         }
         let mask = (1 << self.reg(regs::EngRingLog2::OFFSET)) - 1;
         let at = self.reg64(regs::EngRingLo::OFFSET)

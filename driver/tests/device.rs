@@ -1,0 +1,642 @@
+//! `Device` against the behavioural transport: discovery, bring-up, migration with its failures, engine commands, close.
+
+mod common;
+
+use common::{TestTransport, HDM_BASE, LIMITS, LOCATOR, MSIX_CAP, PAGE};
+use cxlmem_driver::{CoreError, Error, HostPage, Operand, PageResult, PoolError};
+use cxlmem_protocol::engine::Status;
+use cxlmem_protocol::regs;
+use std::time::{Duration, Instant};
+
+fn pattern(n: usize) -> Vec<u8> {
+    (0..PAGE)
+        .map(|i| (i as u8).wrapping_mul(7).wrapping_add(n as u8))
+        .collect()
+}
+
+/// A host buffer whose pages hold their patterns.
+fn filled(
+    device: &std::sync::Arc<cxlmem_driver::Device>,
+    pages: usize,
+) -> cxlmem_driver::HostBuffer {
+    let buffer = device.alloc_host(pages * PAGE).unwrap();
+    for n in 0..pages {
+        buffer.write((n * PAGE) as u64, &pattern(n)).unwrap();
+    }
+    buffer
+}
+
+fn assert_intact(buffer: &cxlmem_driver::HostBuffer, except: &[usize]) {
+    let mut page = vec![0; PAGE];
+    for n in (0..buffer.pages().len()).filter(|n| !except.contains(n)) {
+        buffer.read((n * PAGE) as u64, &mut page).unwrap();
+        assert_eq!(page, pattern(n), "page {n}");
+    }
+}
+
+fn failed(status: Status) -> PageResult {
+    PageResult::Failed { code: status as u8 }
+}
+
+#[test]
+fn opens_and_says_what_it_found() {
+    let transport = TestTransport::new(64);
+    let device = transport.open();
+    let info = device.info();
+    assert_eq!((info.window.base, info.window.size), (HDM_BASE, 256 << 20));
+    assert_eq!(
+        (info.identity.capacity, info.interrupts),
+        (64 * PAGE as u64, true)
+    );
+    assert_eq!(info.function.vendor, 0x1AF4);
+    let shared = transport.lock();
+    assert_eq!(shared.config[1] & 6, 6, "memory space and bus master on");
+    assert_eq!(
+        shared.config[usize::from(MSIX_CAP) / 4] >> 30,
+        2,
+        "MSI-X on, not masked"
+    );
+    assert!(shared.model.writes.contains(&(regs::MSIX_TABLE + 8, 0x40)));
+}
+
+#[test]
+fn another_function_is_named_by_offset_and_value() {
+    type Break = fn(&mut Vec<u32>);
+    let cases: [(&str, Break, u16, &str); 8] = [
+        ("no function", |c| c[0] = u32::MAX, 0, "0xffffffff"),
+        ("class", |c| c[2] = 0x0108_0201, 8, "0x10802"),
+        (
+            "vendor of the DVSEC",
+            |c| c[0x114 / 4] = 0x1234 | (0x3C << 20),
+            0x100,
+            "CXL device DVSEC",
+        ),
+        ("no CXL.mem", |c| c[0x118 / 4] = 0x2 << 16, 0x11A, "CXL.mem"),
+        (
+            "no locator",
+            |c| c[usize::from(LOCATOR + 8) / 4] = 9,
+            0x100,
+            "register locator",
+        ),
+        (
+            "component block elsewhere",
+            |c| c[usize::from(LOCATOR + 0x14) / 4] = 1 << 8 | 2,
+            LOCATOR + 0x14,
+            "BAR0",
+        ),
+        (
+            "MSI-X table elsewhere",
+            |c| c[usize::from(MSIX_CAP + 4) / 4] = 0x3000,
+            MSIX_CAP + 4,
+            "MSI-X",
+        ),
+        (
+            "endless list",
+            |c| c[0x110 / 4] = 1 | (1 << 16) | (0x100 << 20),
+            0x110,
+            "ends",
+        ),
+    ];
+    for (name, damage, at, text) in cases {
+        let transport = TestTransport::new(4);
+        damage(&mut transport.lock().config);
+        let error = transport.try_open().unwrap_err();
+        assert!(
+            matches!(error, Error::Discovery { offset, .. } if offset == at || name == "endless list"),
+            "{name}: {error}"
+        );
+        assert!(error.to_string().contains(text), "{name}: {error}");
+    }
+}
+
+#[test]
+fn bring_up_failures_are_bounded_and_named() {
+    type Inject = fn(&mut common::model::Faults);
+    let cases: [(Inject, &str); 6] = [
+        (|f| f.link_down = true, "LinkStatus"),
+        (|f| f.media_down = true, "MediaStatus"),
+        (|f| f.decoder_error = true, "Hdm0Ctrl"),
+        (|f| f.decoder_silent = true, "Hdm0Ctrl"),
+        (
+            |f| f.override_read.extend([(regs::Id::OFFSET, 0xDEAD_BEEF)]),
+            "0xdeadbeef",
+        ),
+        (
+            |f| f.override_read.extend([(regs::Caps::OFFSET, 0)]),
+            "migration engine",
+        ),
+    ];
+    for (inject, text) in cases {
+        let transport = TestTransport::new(4);
+        inject(&mut transport.lock().model.faults);
+        let error = transport.try_open().unwrap_err();
+        assert!(
+            matches!(error, Error::Device { .. }) && error.to_string().contains(text),
+            "{error}"
+        );
+        assert!(transport.lock().model.now < 2 * (LIMITS.link + LIMITS.media + LIMITS.commit));
+    }
+}
+
+#[test]
+fn a_transport_error_keeps_its_words() {
+    let transport = TestTransport::new(4);
+    transport.lock().model.faults.gone = true;
+    let error = transport.try_open().unwrap_err().to_string();
+    assert!(
+        error.contains("transport: the device answers no more: injected"),
+        "{error}"
+    );
+}
+
+#[test]
+fn pages_move_there_and_back() {
+    let transport = TestTransport::new(1200);
+    let device = transport.open();
+    let buffer = filled(&device, 1100);
+    let pages = buffer.pages();
+    let there = device.migrate_to_device(&pages);
+    assert!(there.is_complete() && there.moved() == 1100 && there.engine_cycles > 0);
+    assert!(there.device_cycles >= there.engine_cycles);
+    let dpa = device.device_address(pages[1099]).unwrap();
+    assert!(
+        matches!(buffer.read(1099 * PAGE as u64, &mut [0; 8]), Err(Error::OnDevice { dpa: at, .. }) if at == dpa)
+    );
+    assert!(matches!(
+        buffer.write(5, &[0; 8]),
+        Err(Error::OnDevice { .. })
+    ));
+    assert_eq!(
+        device.migrate_to_device(&pages[..2]).pages,
+        [PageResult::AlreadyThere; 2]
+    );
+    assert_eq!(device.free_bytes(), 100 * PAGE as u64);
+
+    let back = device.migrate_to_host(&pages);
+    assert!(back.is_complete() && back.moved() == 1100);
+    assert_intact(&buffer, &[]);
+    assert_eq!(device.free_bytes(), 1200 * PAGE as u64);
+    assert_eq!(
+        (device.stats().pages_to_device, device.stats().pages_to_host),
+        (1100, 1100)
+    );
+    transport.assert_clean();
+}
+
+#[test]
+fn foreign_double_and_surplus_pages_are_their_own_results() {
+    let transport = TestTransport::new(4);
+    let device = transport.open();
+    let other = TestTransport::new(4).open();
+    // Six pages, so that the foreign one is at an address that this device has not.
+    let foreign = other.alloc_host(64 * PAGE).unwrap().pages()[63];
+    let buffer = filled(&device, 6);
+    let pages = buffer.pages();
+    let list = [
+        pages[0], foreign, pages[1], pages[0], pages[2], pages[3], pages[4],
+    ];
+    let result = device.migrate_to_device(&list);
+    use PageResult::{Busy, Moved, NoSpace, NotRegistered};
+    assert_eq!(
+        result.pages,
+        [Moved, NotRegistered, Moved, Busy, Moved, Moved, NoSpace]
+    );
+    assert!(!result.is_complete() && result.error.is_none());
+    let back = device.migrate_to_host(&[pages[0], pages[0], foreign, pages[5]]);
+    assert_eq!(
+        back.pages,
+        [Moved, Busy, NotRegistered, PageResult::AlreadyThere]
+    );
+    let _ = device.migrate_to_host(&pages).complete().unwrap();
+    assert_intact(&buffer, &[]);
+}
+
+#[test]
+fn bad_pages_in_the_middle_do_not_fail_the_range() {
+    let transport = TestTransport::new(64);
+    let device = transport.open();
+    let buffer = filled(&device, 32);
+    let pages = buffer.pages();
+    transport.lock().model.faults.bad_host_pages.extend([
+        pages[0].bus(),
+        pages[7].bus(),
+        pages[31].bus(),
+    ]);
+    let there = device.migrate_to_device(&pages);
+    let bad = [0, 7, 31];
+    for (n, result) in there.pages.iter().enumerate() {
+        let expected = if bad.contains(&n) {
+            failed(Status::DmaError)
+        } else {
+            PageResult::Moved
+        };
+        assert_eq!(*result, expected, "page {n}");
+    }
+    assert_eq!(
+        device.free_bytes(),
+        (64 - 29) * PAGE as u64,
+        "pages of failed moves are free again"
+    );
+
+    transport.lock().model.faults.bad_host_pages.clear();
+    let poisoned = device.device_address(pages[9]).unwrap();
+    transport.lock().model.poison.insert(poisoned + 64);
+    let back = device.migrate_to_host(&pages);
+    assert_eq!(back.pages[9], failed(Status::Poison));
+    assert_eq!(back.pages.iter().filter(|page| page.is_ok()).count(), 31);
+    assert_intact(&buffer, &[9]);
+    assert!(back.complete().unwrap_err().to_string().contains("poison"));
+    transport.assert_clean();
+}
+
+#[test]
+fn an_engine_that_stops_is_reset_and_nothing_is_lost() {
+    for freeze_after in 0..6 {
+        let transport = TestTransport::new(64);
+        let device = transport.open();
+        let buffer = filled(&device, 40);
+        let pages = buffer.pages();
+        transport.lock().model.faults.freeze_after = Some(freeze_after);
+        let there = device.migrate_to_device(&pages);
+        let hit = transport.lock().model.faults.freeze_after.is_none();
+        assert_eq!(there.error.is_some(), hit, "{freeze_after}");
+        if let Some(error) = there.error {
+            assert!(
+                matches!(
+                    error,
+                    Error::Device {
+                        error: CoreError::CommandTimeout { .. },
+                        ..
+                    }
+                ),
+                "{error}"
+            );
+        }
+        // The next migration works, and everything is where it says.
+        transport.lock().model.faults.freeze_after = None;
+        let again = device.migrate_to_device(&pages).complete().unwrap();
+        assert_eq!(again.pages.len(), 40);
+        let _ = device.migrate_to_host(&pages).complete().unwrap();
+        assert_intact(&buffer, &[]);
+        assert_eq!(device.free_bytes(), 64 * PAGE as u64);
+        transport.assert_clean();
+    }
+}
+
+#[test]
+fn a_completion_that_never_arrives_ends_in_bounded_time() {
+    let transport = TestTransport::new(64);
+    let device = transport.open();
+    let buffer = filled(&device, 4);
+    transport.lock().model.faults.drop_completion = Some(1);
+    let start = transport.lock().model.now;
+    let there = device.migrate_to_device(&buffer.pages());
+    assert!(there.error.is_some() && there.pages.iter().all(|page| *page == PageResult::Aborted));
+    let spent = transport.lock().model.now - start;
+    assert!(
+        spent < 2 * LIMITS.command_ticks(4 * PAGE as u64),
+        "{spent} cycles"
+    );
+    assert_intact(&buffer, &[]);
+}
+
+#[test]
+fn a_stuck_engine_is_cut_off_and_its_pages_are_never_reused() {
+    let transport = TestTransport::new(64);
+    let device = transport.open();
+    let safe = filled(&device, 4);
+    let _ = device.migrate_to_device(&safe.pages()).complete().unwrap();
+    let buffer = filled(&device, 8);
+    {
+        let mut shared = transport.lock();
+        // The hand-over runs, the copy hangs.
+        shared.model.faults.freeze_after = Some(3);
+        shared.model.faults.stuck = true;
+    }
+    let there = device.migrate_to_device(&buffer.pages());
+    assert!(
+        matches!(
+            there.error,
+            Some(Error::Device {
+                error: CoreError::EngineStuck { .. },
+                ..
+            })
+        ),
+        "{:?}",
+        there.error
+    );
+    assert_eq!(there.pages, [PageResult::Quarantined; 8]);
+    assert_eq!(transport.lock().config[1] & 4, 0, "bus mastering is off");
+    assert_eq!(device.free_bytes(), (64 - 4 - 8) * PAGE as u64);
+    assert_intact(&buffer, &[]);
+    assert!(device
+        .migrate_to_device(&buffer.pages())
+        .pages
+        .iter()
+        .all(|page| *page == PageResult::NotRegistered));
+    assert!(device.sum64(safe.operand()).is_err());
+
+    // What was on the device comes home by the CPU.
+    let back = device.migrate_to_host(&safe.pages()).complete().unwrap();
+    assert_eq!(
+        (
+            back.moved(),
+            back.engine_cycles,
+            device.stats().pages_by_cpu
+        ),
+        (4, 0, 4)
+    );
+    assert_intact(&safe, &[]);
+    let before = transport.lock().model.host_pages();
+    drop(buffer);
+    assert_eq!(
+        transport.lock().model.host_pages(),
+        before,
+        "memory under live DMA is never freed"
+    );
+    drop(safe);
+    device.close().unwrap();
+    transport.assert_clean();
+}
+
+#[test]
+fn a_device_that_is_gone_is_an_error_at_every_call_and_no_hang() {
+    let transport = TestTransport::new(16);
+    let device = transport.open();
+    let buffer = filled(&device, 4);
+    let memory = device.alloc_device(PAGE as u64).unwrap();
+    transport.lock().model.faults.gone = true;
+    let start = Instant::now();
+    assert!(device.migrate_to_device(&buffer.pages()).error.is_some());
+    assert!(device.sum64(memory.operand()).is_err());
+    assert!(memory.read(0, &mut [0; 64]).is_err());
+    assert!(memory.write(0, &[0; 64]).is_err());
+    assert!(device.counters().is_err());
+    drop((buffer, memory));
+    drop(device);
+    assert!(start.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn engine_commands_agree_with_the_cpu_on_both_sides() {
+    let transport = TestTransport::new(1100);
+    let device = transport.open();
+    let bytes = 600 * PAGE;
+    let data: Vec<u8> = (0..bytes).map(|i| (i ^ (i >> 9)) as u8).collect();
+    let host = device.alloc_host(bytes).unwrap();
+    let dev = device.alloc_device(bytes as u64).unwrap();
+    host.write(0, &data).unwrap();
+    dev.write(0, &data).unwrap();
+    let sum = data.chunks_exact(8).fold(0u64, |sum, word| {
+        sum.wrapping_add(u64::from_le_bytes(word.try_into().unwrap()))
+    });
+    let crc = u64::from(common::model::crc32c(0, &data));
+    for operand in [host.operand(), dev.operand()] {
+        assert_eq!(device.sum64(operand).unwrap().value, sum);
+        assert_eq!(device.crc32c(operand, 0).unwrap().value, crc);
+        assert_eq!(device.sum64(operand).unwrap().done, bytes as u64);
+    }
+    // Pointers: 0 -> 4096 -> 64 -> 0.
+    for (at, to) in [(0u64, 4096u64), (4096, 64), (64, 0)] {
+        host.write(at, &to.to_le_bytes()).unwrap();
+        dev.write(at, &to.to_le_bytes()).unwrap();
+    }
+    for operand in [host.operand(), dev.operand()] {
+        assert_eq!(device.chase(operand, 4).unwrap().value, 4096);
+    }
+    device.fill(dev.operand(), 0x0123_4567_89AB_CDEF).unwrap();
+    let mut some = [0; 16];
+    dev.read(100 * PAGE as u64 + 5, &mut some).unwrap();
+    assert_eq!(some[3..11], 0x0123_4567_89AB_CDEFu64.to_le_bytes());
+    transport.assert_clean();
+}
+
+#[test]
+fn bad_operands_are_refused_or_named_by_status() {
+    let transport = TestTransport::new(16);
+    let device = transport.open();
+    let dev = device.alloc_device(2 * PAGE as u64).unwrap();
+    let dpa = dev.dpa();
+    let at = |dpa, bytes| Operand::Device { dpa, bytes };
+    assert!(matches!(
+        device.sum64(at(dpa + 1, 64)),
+        Err(Error::Unaligned { .. })
+    ));
+    assert!(matches!(
+        device.sum64(at(dpa, 65)),
+        Err(Error::Unaligned { .. })
+    ));
+    assert!(matches!(device.sum64(at(dpa, 0)), Err(Error::Size { .. })));
+    assert!(matches!(
+        device.sum64(at(0u64.wrapping_sub(64), 64)),
+        Err(Error::Size { .. })
+    ));
+    assert!(matches!(
+        device.sum64(at(1 << 30, 64)),
+        Err(Error::Pool(PoolError::OutOfRange { .. }))
+    ));
+    assert!(matches!(
+        device.fill(at(dpa + 2 * PAGE as u64, 64), 0),
+        Err(Error::Pool(PoolError::DoubleFree { .. }))
+    ));
+    assert!(matches!(
+        device.chase(dev.operand(), 0),
+        Err(Error::Size { .. })
+    ));
+    assert!(matches!(
+        device.chase(dev.operand(), (1 << 20) + 1),
+        Err(Error::Size { .. })
+    ));
+    let status = |result: cxlmem_driver::Result<_>, status: Status| {
+        assert!(
+            matches!(result, Err(Error::Device { error: CoreError::Command { code, .. }, .. }) if code == status as u8)
+        );
+    };
+    dev.write(0, &3u64.to_le_bytes()).unwrap();
+    status(device.chase(dev.operand(), 2), Status::BadPointer);
+    status(
+        device.fill(Operand::Host { bus: 0, bytes: 64 }, 0),
+        Status::BadFlags,
+    );
+    status(
+        device.sum64(Operand::Host {
+            bus: HDM_BASE,
+            bytes: 64,
+        }),
+        Status::HostInHdm,
+    );
+    status(
+        device.sum64(Operand::Host {
+            bus: 0x5000,
+            bytes: 64,
+        }),
+        Status::DmaError,
+    );
+    transport.lock().model.poison.insert(dpa);
+    status(device.sum64(dev.operand()), Status::Poison);
+    assert!(matches!(dev.read(0, &mut [0; 8]), Err(Error::Poison { dpa: at }) if at == dpa));
+    assert!(
+        device.sum64(at(dpa + 64, 64)).is_ok(),
+        "the engine goes on after each"
+    );
+}
+
+#[test]
+fn buffers_check_their_sizes_and_ranges() {
+    let transport = TestTransport::new(16);
+    let device = transport.open();
+    assert!(matches!(device.alloc_host(0), Err(Error::Size { .. })));
+    assert!(matches!(device.alloc_device(0), Err(Error::Size { .. })));
+    assert!(
+        matches!(device.alloc_device(17 * PAGE as u64), Err(Error::Size { limit, .. }) if limit == 16 * PAGE as u64)
+    );
+    let (_a, b, _c) = (
+        device.alloc_device(PAGE as u64),
+        device.alloc_device(5 * PAGE as u64),
+        device.alloc_device(PAGE as u64),
+    );
+    drop(b);
+    assert!(
+        matches!(device.alloc_device(14 * PAGE as u64), Err(Error::Size { limit, .. }) if limit == 9 * PAGE as u64)
+    );
+    let host = device.alloc_host(10).unwrap();
+    assert_eq!(host.bytes(), PAGE as u64);
+    assert!(matches!(
+        host.write(PAGE as u64 - 1, &[0; 2]),
+        Err(Error::Range { .. })
+    ));
+    assert!(matches!(
+        host.read(u64::MAX, &mut [0; 2]),
+        Err(Error::Range { .. })
+    ));
+    transport.lock().dma_limit = 0;
+    assert!(matches!(
+        device.alloc_host(PAGE),
+        Err(Error::Transport { .. })
+    ));
+}
+
+#[test]
+fn close_brings_all_pages_home() {
+    for resident in [0usize, 1, 30] {
+        let transport = TestTransport::new(64);
+        let device = transport.open();
+        let buffer = filled(&device, 30);
+        let pages: Vec<HostPage> = buffer.pages();
+        let _ = device
+            .migrate_to_device(&pages[..resident])
+            .complete()
+            .unwrap();
+        let memory = device.alloc_device(PAGE as u64).unwrap();
+        assert!(matches!(device.close(), Err(Error::InUse { pages: 1 })));
+        drop(memory);
+        device.close().unwrap();
+        device.close().unwrap();
+        assert_eq!(transport.lock().config[1] & 4, 0, "bus mastering is off");
+        assert!(matches!(
+            device.migrate_to_device(&pages).error,
+            Some(Error::Closed)
+        ));
+        assert!(matches!(device.alloc_device(64), Err(Error::Closed)));
+        let shared = transport.lock();
+        for (n, page) in pages.iter().enumerate() {
+            let home = shared.model.host_page(page.bus());
+            assert_eq!(home, pattern(n), "page {n}");
+        }
+        drop(shared);
+        drop(buffer);
+        assert_eq!(
+            transport.lock().model.host_pages(),
+            0,
+            "all DMA memory is given back"
+        );
+        transport.assert_clean();
+    }
+}
+
+#[test]
+fn a_page_that_cannot_come_home_keeps_the_device_open() {
+    let transport = TestTransport::new(64);
+    let device = transport.open();
+    let buffer = filled(&device, 3);
+    let pages = buffer.pages();
+    let _ = device.migrate_to_device(&pages).complete().unwrap();
+    transport
+        .lock()
+        .model
+        .faults
+        .bad_host_pages
+        .insert(pages[1].bus());
+    let error = device.close().unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Evict {
+                failed: 1,
+                first: 1,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    transport.lock().model.faults.bad_host_pages.clear();
+    device.close().unwrap();
+}
+
+#[test]
+fn dropping_everything_with_pages_resident_frees_all() {
+    let transport = TestTransport::new(64);
+    let device = transport.open();
+    let buffer = filled(&device, 30);
+    let _ = device
+        .migrate_to_device(&buffer.pages()[3..20])
+        .complete()
+        .unwrap();
+    drop(device);
+    drop(buffer);
+    assert_eq!(transport.lock().model.host_pages(), 0);
+    transport.assert_clean();
+}
+
+#[test]
+fn threads_migrate_disjoint_and_shared_pages() {
+    let transport = TestTransport::new(256);
+    let device = transport.open();
+    let buffer = filled(&device, 128);
+    let pages = buffer.pages();
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let (device, pages) = (&device, &pages);
+            scope.spawn(move || {
+                let own = &pages[thread * 12..(thread + 1) * 12];
+                for _ in 0..10 {
+                    let _ = device.migrate_to_device(own).complete().unwrap();
+                    let _ = device.migrate_to_host(own).complete().unwrap();
+                    // All threads want this one: each call ends, with one of the results that a lost race has.
+                    let shared = device.migrate_to_device(&pages[100..101]);
+                    assert!(shared.is_complete() && shared.pages.len() == 1);
+                    let _ = device.migrate_to_host(&pages[100..101]).complete().unwrap();
+                }
+            });
+        }
+    });
+    let _ = device.migrate_to_host(&pages).complete().unwrap();
+    assert_intact(&buffer, &[]);
+    transport.assert_clean();
+}
+
+#[test]
+fn counters_have_their_names() {
+    let transport = TestTransport::new(4);
+    let device = transport.open();
+    transport
+        .lock()
+        .model
+        .regs
+        .insert(regs::TxFlits::OFFSET, 77);
+    let counters = device.counters().unwrap();
+    assert!(counters.contains(&("TxFlits", 77)) && counters.len() > 5);
+    assert!(device
+        .with_transport(|transport| transport.describe())
+        .contains("test"));
+}

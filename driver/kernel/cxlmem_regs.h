@@ -228,7 +228,7 @@
 #define CXLMEM_CAPS_MSIX 0x00000100u /* has MSI-X */
 #define CXLMEM_CAPS_RAS_LOG 0x00000200u /* the RAS header log is kept */
 
-/* Number of the named configuration: 0 tiny, 1 small, 2 full, 3 sim (RO) */
+/* Number of the named configuration (hdl/src/config.rs) (RO) */
 #define CXLMEM_CONFIG_ID 0x200c
 
 /* Memory capacity in bytes, bits 31:0 (RO) */

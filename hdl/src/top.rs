@@ -110,9 +110,11 @@ impl Logic for Top {
         self.arbiter.clock.next = self.clock.val();
         self.memory.clock.next = self.clock.val();
 
-        // Resets. Requests in flight in the coherence blocks outlive a link that goes down: their answers are dropped by the
-        // transmitter, which is in reset.
-        self.link_down.d.next = self.reset.val() | !self.io.link_enable.val();
+        // Resets. A disabled link stays down until the memory has given back what the link had asked for: a late answer would be
+        // taken for a new request's.
+        self.link_down.d.next = self.reset.val()
+            | !self.io.link_enable.val()
+            | (self.link_down.q.val() & self.arbiter.link_busy.val());
         self.io.reset.next = self.reset.val();
         self.arbiter.reset.next = self.reset.val();
         self.memory.reset.next = self.reset.val();

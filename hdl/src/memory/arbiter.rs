@@ -54,13 +54,19 @@ pub struct Arbiter {
     pub wr_poison_we: Signal<Out, Bit>,
     pub wr_poison: Signal<Out, Bit>,
     pub wr_meta_we: Signal<Out, Bit>,
+    /// Link reads are on their way: a link that was disabled may not start again before they have come back.
+    pub link_busy: Signal<Out, Bit>,
     owners: Fifo<Bits<1>, 5>,
+    link_reads: DFF<Bits<6>>,
     room: Signal<Local, Bit>,
+    link_start: Signal<Local, Bit>,
+    link_end: Signal<Local, Bit>,
 }
 
 impl Logic for Arbiter {
     #[hdl_gen]
     fn update(&mut self) {
+        dff_setup!(self, clock, link_reads);
         self.owners.clock.next = self.clock.val();
         self.owners.reset.next = self.reset.val();
 
@@ -85,6 +91,19 @@ impl Logic for Arbiter {
         self.link_rsp_valid.next = self.rsp_valid.val() & !self.owners.read_data.val().any();
         self.engine_rsp_valid.next = self.rsp_valid.val() & self.owners.read_data.val().any();
         self.owners.read.next = self.rsp_valid.val() & (self.rsp_idx.val() == 3);
+
+        self.link_start.next = self.link_rd_valid.val() & self.link_rd_ready.val();
+        self.link_end.next = self.link_rsp_valid.val() & (self.rsp_idx.val() == 3);
+        if self.link_start.val() & !self.link_end.val() {
+            self.link_reads.d.next = self.link_reads.q.val() + 1;
+        }
+        if !self.link_start.val() & self.link_end.val() {
+            self.link_reads.d.next = self.link_reads.q.val() - 1;
+        }
+        self.link_busy.next = self.link_reads.q.val() != 0;
+        if self.reset.val() {
+            self.link_reads.d.next = 0.into();
+        }
 
         self.wr_valid.next = self.link_wr_valid.val() | self.engine_wr_valid.val();
         self.link_wr_ready.next = self.wr_ready.val();

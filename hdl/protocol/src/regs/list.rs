@@ -125,7 +125,7 @@ macro_rules! for_each_reg {
                 (PARTIAL_WRITE, 7, 1, "takes MemWrPtl"),
                 (MSIX, 8, 1, "has MSI-X"),
                 (RAS_LOG, 9, 1, "the RAS header log is kept")])
-            (ConfigId, 0x200C, RO, 0, "Number of the named configuration: 0 tiny, 1 small, 2 full, 3 sim", [])
+            (ConfigId, 0x200C, RO, 0, "Number of the named configuration (hdl/src/config.rs)", [])
             (CapacityLo, 0x2010, RO, 0, "Memory capacity in bytes, bits 31:0", [])
             (CapacityHi, 0x2014, RO, 0, "Memory capacity in bytes, bits 63:32", [])
             (ClockKhz, 0x2018, RO, 0, "Clock of the controller in kHz, as its configuration states it", [])

@@ -174,13 +174,10 @@ impl Compiler {
 
     /// Compiles one file: code that runs every cycle at -O3, constructors and the like (`Slow`) at -O1.
     pub fn compile(&self, source: &Path, object: &Path) -> Result<()> {
-        let slow = source
-            .file_name()
-            .is_some_and(|n| n.to_string_lossy().contains("Slow"));
         let mut command = Command::new(&self.command);
         command.args(&self.base);
         command
-            .arg(if slow { "-O1" } else { "-O3" })
+            .arg(if is_slow(source) { "-O1" } else { "-O3" })
             .arg("-c")
             .arg(source)
             .arg("-o")
@@ -217,6 +214,13 @@ impl Compiler {
         }
         libs
     }
+}
+
+/// Verilator puts code that does not run every cycle into files with this in their names.
+pub fn is_slow(source: &Path) -> bool {
+    source
+        .file_name()
+        .is_some_and(|n| n.to_string_lossy().contains("Slow"))
 }
 
 /// The folder of finished archives: shared by all profiles of one target folder.

@@ -110,7 +110,7 @@ impl Dut {
         self.entry.name
     }
 
-    /// Rising edges since construction.
+    /// Cycles since construction.
     pub fn cycles(&self) -> u64 {
         self.cycles
     }
@@ -131,6 +131,11 @@ impl Dut {
     pub fn edge(&mut self) {
         // SAFETY: as in `settle`.
         unsafe { (self.entry.edge)(self.model) }
+        self.cycles += 1;
+    }
+
+    /// Time passes, and the clock does not tick: a device that hangs.
+    pub fn skip_cycle(&mut self) {
         self.cycles += 1;
     }
 

@@ -1,5 +1,14 @@
 //! The Verilated controller and everything around it: the wire, the home agent and host caches, PCIe, memory back ends.
 
 pub mod dut;
+pub mod ext;
+pub mod home;
+pub mod link;
+pub mod pcie;
+pub mod rng;
+pub mod system;
 
 pub use dut::{Dut, DutError};
+pub use home::{Done, HomeError, Op, Ticket};
+pub use link::Faults;
+pub use system::{Access, Options, System, SystemError};

@@ -1,0 +1,392 @@
+//! Everything together: the controller, the link and home agent of the host, the host's cache, CXL.io, and external memory if the configuration has it.
+
+mod io;
+mod lines;
+
+pub use lines::Access;
+
+use crate::dut::{Dut, DutError};
+use crate::ext::{ExtMemory, ExtTiming};
+use crate::home::cache::{Cache, CacheShape};
+use crate::home::golden::{Golden, LINE};
+use crate::home::{Done, Home, HomeError, HomeOptions, Op, Ticket};
+use crate::link::{Faults, HostLink};
+use crate::pcie::{IoOptions, Pcie, PcieError, MEMORY_BAR, REGISTER_BAR};
+use crate::rng::Rng;
+use cxlmem_hdl::{Backend, Config};
+use pcie_sim::config::AccessError;
+use pcie_sim::root::{enumerate, EnumerateError, FoundFunction, MsixError, Plan};
+use std::path::PathBuf;
+
+/// Choices for one simulation. Equal options give equal runs.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Seed of every random decision.
+    pub seed: u64,
+    /// Host memory that the device reaches by DMA, bytes.
+    pub host_mem_bytes: usize,
+    /// What the wire does wrong.
+    pub faults: Faults,
+    /// FST trace from the first cycle on; needs a build with feature `trace`.
+    pub trace: Option<PathBuf>,
+    /// Home agent.
+    pub home: HomeOptions,
+    /// Host cache.
+    pub cache: CacheShape,
+    /// External memory, for configurations that have it.
+    pub ext: ExtTiming,
+    /// CXL.io side.
+    pub io: IoOptions,
+    /// A flushed range may be written by the device afterwards: reads of it are not compared with what was flushed. Turn this off in tests that do not use the engine.
+    pub forget_on_flush: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            host_mem_bytes: 64 << 20,
+            faults: Faults::default(),
+            trace: None,
+            home: HomeOptions::default(),
+            cache: CacheShape::default(),
+            ext: ExtTiming::default(),
+            io: IoOptions::default(),
+            forget_on_flush: true,
+        }
+    }
+}
+
+/// Why the simulation could not be set up, or an access failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SystemError {
+    /// Model.
+    #[error(transparent)]
+    Dut(#[from] DutError),
+    /// CXL.io side.
+    #[error(transparent)]
+    Pcie(#[from] PcieError),
+    /// Enumeration.
+    #[error("enumeration: {0}")]
+    Enumerate(#[from] EnumerateError),
+    /// The function is not what a controller must look like.
+    #[error("enumeration found no function with memory BARs {REGISTER_BAR} and {MEMORY_BAR}")]
+    NoFunction,
+    /// Register or configuration access.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// MSI-X set-up.
+    #[error(transparent)]
+    Msix(#[from] MsixError),
+    /// Line operation.
+    #[error(transparent)]
+    Line(#[from] HomeError),
+    /// No HDM decoder takes the address, or it is beyond the capacity.
+    #[error(
+        "no memory behind host physical address {0:#x}: check the HDM decoder and the capacity"
+    )]
+    NoMemory(u64),
+    /// Something did not happen in time.
+    #[error("{what} did not happen within {after} cycles")]
+    Timeout {
+        /// What was waited for.
+        what: &'static str,
+        /// Cycles waited.
+        after: u64,
+    },
+    /// No more DMA memory.
+    #[error("no {0} bytes of DMA memory left: free some, or start with more")]
+    OutOfDmaMemory(u64),
+    /// Not DMA memory.
+    #[error("{bytes} bytes at bus address {address:#x} are not all DMA memory")]
+    DmaAddress {
+        /// First byte.
+        address: u64,
+        /// Length.
+        bytes: u64,
+    },
+}
+
+/// A simulated device with its host.
+pub struct System {
+    config: &'static Config,
+    options: Options,
+    dut: Dut,
+    link: HostLink,
+    home: Home,
+    cache: Cache,
+    pcie: Pcie,
+    ext: Option<ExtMemory>,
+    function: FoundFunction,
+    hdm_base: u64,
+    registers: u64,
+    hung: bool,
+    irqs: [u64; cxlmem_protocol::regs::MSIX_VECTORS as usize],
+}
+
+/// Cycles of reset at power-on.
+const RESET_CYCLES: u32 = 8;
+
+impl System {
+    /// Powers a device up and enumerates it: BARs are placed, memory space and bus mastering are on. The HDM decoder and the link are left to the driver, or to
+    /// [`System::bring_up`].
+    ///
+    /// # Errors
+    /// [`SystemError`]: no such configuration, no trace in this build, or a device that does not answer.
+    pub fn new(config: &str, options: Options) -> Result<Self, SystemError> {
+        let mut dut = Dut::new(config)?;
+        let known = Config::all()
+            .iter()
+            .map(|c| c.name)
+            .collect::<Vec<_>>()
+            .join(", ");
+        let config = Config::by_name(config).ok_or(DutError::UnknownConfig {
+            name: config.into(),
+            known,
+        })?;
+        if let Some(path) = &options.trace {
+            dut.trace_to(path)?;
+        }
+        let mut rng = Rng::new(options.seed);
+        let link = HostLink::new(options.faults, &mut rng);
+        let pcie = Pcie::new(
+            options.io,
+            config.capacity(),
+            options.host_mem_bytes,
+            &mut rng,
+        )?;
+        let ext = (config.backend == Backend::External)
+            .then(|| ExtMemory::new((config.capacity() / LINE) as usize, options.ext, rng.fork()));
+        let mut system = Self {
+            config,
+            dut,
+            link,
+            home: Home::new(options.home, Golden::new(0, 0)),
+            cache: Cache::new(options.cache),
+            pcie,
+            ext,
+            function: FoundFunction {
+                bdf: pcie_sim::Bdf::new(1, 0, 0),
+                vendor: 0,
+                device: 0,
+                class: 0,
+                revision: 0,
+                bars: Vec::new(),
+                capabilities: Vec::new(),
+                extended: Vec::new(),
+            },
+            hdm_base: 0,
+            registers: 0,
+            hung: false,
+            irqs: Default::default(),
+            options,
+        };
+        system.power_on()?;
+        Ok(system)
+    }
+
+    /// A conventional reset, and enumeration again. Memory content, caches and line operations under way are lost.
+    ///
+    /// # Errors
+    /// As [`System::new`].
+    pub fn reset(&mut self) -> Result<(), SystemError> {
+        self.home.link_reset();
+        self.cache.discard();
+        self.pcie.function.reset();
+        self.pcie.reset_streams();
+        self.power_on()
+    }
+
+    fn power_on(&mut self) -> Result<(), SystemError> {
+        self.dut.set_tx_ready(false);
+        self.pcie.drive_config(&mut self.dut);
+        self.dut.reset(RESET_CYCLES);
+        let found = enumerate(self, &Plan::default())?;
+        let function = found.into_iter().next().ok_or(SystemError::NoFunction)?;
+        let (Some(registers), Some(memory)) =
+            (function.bar(REGISTER_BAR), function.bar(MEMORY_BAR))
+        else {
+            return Err(SystemError::NoFunction);
+        };
+        self.registers = registers.address;
+        self.hdm_base = memory.address;
+        *self.home.golden_mut() = Golden::new(self.hdm_base, self.config.capacity());
+        self.function = function;
+        Ok(())
+    }
+
+    /// One clock cycle of everything.
+    #[inline]
+    pub fn cycle(&mut self) {
+        let now = self.dut.cycles();
+        self.home.pump(now, &mut self.link);
+        if self.hung {
+            self.dut.skip_cycle();
+            self.pcie.root.expire(now);
+            return;
+        }
+        self.link.drive(&mut self.dut);
+        self.pcie.drive(&mut self.dut);
+        if let Some(ext) = &mut self.ext {
+            ext.drive(&mut self.dut);
+        }
+        self.dut.settle();
+        let home = &mut self.home;
+        self.link
+            .sample(&self.dut, |response| home.receive(now, &response));
+        if self.link.take_restart() {
+            self.home.link_reset();
+        }
+        if let Some(ext) = &mut self.ext {
+            ext.sample(&self.dut);
+        }
+        self.pcie.sample(&self.dut);
+        self.dut.edge();
+        self.pcie.move_packets(&mut self.dut);
+    }
+
+    /// `cycles` clock cycles.
+    pub fn run(&mut self, cycles: u64) {
+        for _ in 0..cycles {
+            self.cycle();
+        }
+    }
+
+    /// Cycles until `done`, at most `bound`; returns how many it took.
+    ///
+    /// # Errors
+    /// [`SystemError::Timeout`] with `what`.
+    pub fn run_until(
+        &mut self,
+        bound: u64,
+        what: &'static str,
+        mut done: impl FnMut(&mut Self) -> bool,
+    ) -> Result<u64, SystemError> {
+        for n in 0..=bound {
+            if done(self) {
+                return Ok(n);
+            }
+            self.cycle();
+        }
+        Err(SystemError::Timeout { what, after: bound })
+    }
+
+    /// Cycles since power-on.
+    pub fn now(&self) -> u64 {
+        self.dut.cycles()
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &'static Config {
+        self.config
+    }
+
+    /// The options it was made with.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Cycles per second that a cycle count stands for: the configuration's clock, not the simulator's speed.
+    pub fn clock_hz(&self) -> u64 {
+        u64::from(self.config.clock_khz) * 1000
+    }
+
+    /// Fault: while true, the device's clock stands still and nothing passes its pins. Time goes on for the host.
+    pub fn set_hung(&mut self, hung: bool) {
+        self.hung = hung;
+    }
+
+    /// The model, for pins and recordings.
+    pub fn dut_mut(&mut self) -> &mut Dut {
+        &mut self.dut
+    }
+
+    /// The link, for its faults and counters.
+    pub fn link_mut(&mut self) -> &mut HostLink {
+        &mut self.link
+    }
+
+    /// The link.
+    pub fn link(&self) -> &HostLink {
+        &self.link
+    }
+
+    /// The home agent.
+    pub fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// The home agent, for its golden memory.
+    pub fn home_mut(&mut self) -> &mut Home {
+        &mut self.home
+    }
+
+    /// The host's cache.
+    pub fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    /// External memory, if the configuration has it.
+    pub fn ext(&self) -> Option<&ExtMemory> {
+        self.ext.as_ref()
+    }
+
+    /// What enumeration found.
+    pub fn function(&self) -> &FoundFunction {
+        &self.function
+    }
+
+    /// Host physical addresses reserved for the device's memory: first address and bytes.
+    pub fn hdm_window(&self) -> (u64, u64) {
+        (self.hdm_base, crate::pcie::MEMORY_BAR_SIZE)
+    }
+
+    /// Bytes of device memory.
+    pub fn capacity(&self) -> u64 {
+        self.config.capacity()
+    }
+
+    /// Starts a line operation on host physical address `address`, past the host's cache.
+    ///
+    /// # Errors
+    /// [`HomeError::BadAddress`], [`HomeError::QueueFull`].
+    pub fn issue(&mut self, address: u64, op: Op) -> Result<Ticket, HomeError> {
+        self.home.issue(self.dut.cycles(), address, op)
+    }
+
+    /// As [`System::issue`], for an operation that nobody will poll.
+    ///
+    /// # Errors
+    /// As [`System::issue`].
+    pub fn post(&mut self, address: u64, op: Op) -> Result<(), HomeError> {
+        self.home.post(self.dut.cycles(), address, op)
+    }
+
+    /// The result of an operation, once; `None` while it is under way.
+    pub fn poll(&mut self, ticket: Ticket) -> Option<Result<Done, HomeError>> {
+        self.home.poll(ticket)
+    }
+
+    /// Runs until the operation is done. Bounded by the home agent's time-out.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn wait(&mut self, ticket: Ticket) -> Result<Done, HomeError> {
+        loop {
+            if let Some(result) = self.home.poll(ticket) {
+                return result;
+            }
+            self.cycle();
+        }
+    }
+
+    /// Issues an operation and runs until it is done.
+    ///
+    /// # Errors
+    /// [`HomeError`].
+    pub fn operate(&mut self, address: u64, op: Op) -> Result<Done, HomeError> {
+        let ticket = self.issue(address, op)?;
+        self.wait(ticket)
+    }
+}

@@ -21,7 +21,7 @@
 pub mod config;
 mod device;
 mod error;
-mod region;
+pub mod region;
 pub mod transport;
 
 pub use cxlmem_driver_core::{Error as CoreError, Limits, PoolError};

@@ -63,7 +63,7 @@ pub struct Info {
     pub window: HpaWindow,
     /// Cycles per second.
     pub clock_hz: u64,
-    /// Whether completions raise an interrupt (else they are polled).
+    /// Whether the function has MSI-X (completions are polled otherwise, and whenever an interrupt is lost).
     pub interrupts: bool,
 }
 
@@ -320,7 +320,7 @@ impl Device {
         })
     }
 
-    /// CRC-32C with `initial` as the engine's initial value; of more than 2 MiB, each command goes on from the result of the one before.
+    /// CRC-32C (inverted in and out), going on from `initial`, the checksum of what comes before: 0 at the start. Each 2 MiB are a command.
     ///
     /// # Errors
     /// As [`Device::sum64`].

@@ -4,6 +4,8 @@
 //! freed once. It is no evidence for the RTL.
 #![allow(dead_code)]
 
+pub mod pages;
+
 #[path = "../../core/tests/model/mod.rs"]
 pub mod model;
 

@@ -1,7 +1,61 @@
-//! stub
+//! The engine: a ring of descriptors in host memory; copies, fills, sums and pointer chases beside the device's memory.
+//!
+//! One descriptor at a time runs; the next is fetched as soon as the running one has asked for all it reads from the host, so
+//! that it is the last thing in the read stream. Data pass one register: from the host stream, the device stream or a constant,
+//! to the memory port, the transmitter or a reduction.
+//!
+//! A line counts as done when its last beat was taken at its destination, and the completion record is requested after the last
+//! line is done (`cxl-mem` 8.6 c).
+
+pub mod crc;
+pub mod descriptor;
+pub mod dev_read;
+pub mod hdm_check;
+pub mod host_cursor;
+pub mod host_read;
+
 use crate::config::Config;
+use crate::prim::BlockRam;
+use crc::CrcStep;
+use descriptor::Descriptor;
+use dev_read::DevRead;
+use hdm_check::HdmCheck;
+use host_cursor::HostCursor;
+use host_read::HostRead;
 use rust_hdl::prelude::*;
-#[derive(LogicBlock, Default)]
+
+#[derive(Copy, Clone, Debug, PartialEq, LogicState)]
+enum State {
+    /// Every page to the host.
+    Sweep,
+    Idle,
+    // checks
+    Check,
+    Range,
+    RangeStart,
+    RangeEnd,
+    Scan,
+    // work
+    Start,
+    Run,
+    SetOwner,
+    ChaseAdd,
+    ChaseLook,
+    ChaseCheck,
+    ChaseIssue,
+    ChaseWait,
+    ChaseNext,
+    /// After an error: what is still under way is taken and dropped.
+    Drain,
+    Finish,
+    Record,
+    RecordData,
+    /// Soft reset.
+    Abort,
+}
+
+/// The engine. Streams and memory port as in `docs/developer/interfaces.md`; registers by name.
+#[derive(LogicBlock)]
 pub struct Engine {
     pub clock: Signal<In, Clock>,
     pub reset: Signal<In, Bit>,
@@ -61,38 +115,1081 @@ pub struct Engine {
     pub mem_wr_be: Signal<Out, Bits<16>>,
     pub mem_wr_poison_we: Signal<Out, Bit>,
     pub mem_wr_poison: Signal<Out, Bit>,
+    host_read: HostRead,
+    dev_read: DevRead,
+    cursor: HostCursor,
+    desc: Descriptor,
+    hdm: HdmCheck,
+    crc_step: CrcStep,
+    /// One bit per 4 KiB page: set if the device owns it.
+    owner: BlockRam<Bit, 20>,
+    state: DFF<State>,
+    head: DFF<Bits<10>>,
+    phase: DFF<Bit>,
+    desc_pending: DFF<Bit>,
+    /// `address` holds the address of the next descriptor.
+    at_desc: DFF<Bit>,
+    desc_bad: DFF<Bits<2>>,
+    /// Steps of the check that ring and completion ring lie outside the HDM range; 7 when passed.
+    ring_step: DFF<Bits<3>>,
+    fault: DFF<Bit>,
+    fault_code: DFF<Bits<8>>,
+    abort: DFF<Bit>,
+    done_count: DFF<Bits<32>>,
+    cycles: DFF<Bits<32>>,
+    /// Cycles left before a DMA wait is given up.
+    patience: DFF<Bits<32>>,
+    status: DFF<Bits<8>>,
+    /// Device line of a transfer.
+    device: DFF<Bits<26>>,
+    /// First line after the range; CHASE: the line of the pointer.
+    range_end: DFF<Bits<27>>,
+    span_crosses: DFF<Bit>,
+    last_page: DFF<Bits<20>>,
+    page: DFF<Bits<20>>,
+    scan_valid: DFF<Bit>,
+    scan_last: DFF<Bit>,
+    scanned: DFF<Bits<10>>,
+    /// Lines that the device side still has to ask for or to fill.
+    left: DFF<Bits<16>>,
+    /// Lines to do before `limit_status` is the outcome.
+    limit: DFF<Bits<16>>,
+    limit_status: DFF<Bits<8>>,
+    done: DFF<Bits<16>>,
+    hops: DFF<Bits<21>>,
+    /// Address of a descriptor, a record or a host pointer, in 32-byte units.
+    address: DFF<Bits<59>>,
+    result: DFF<Bits<64>>,
+    result_high: DFF<Bits<64>>,
+    low: DFF<Bits<64>>,
+    crc: DFF<Bits<32>>,
+    crc_phase: DFF<Bits<2>>,
+    // the data register
+    x_valid: DFF<Bit>,
+    x_data: DFF<Bits<128>>,
+    x_beat: DFF<Bits<2>>,
+    fill_beat: DFF<Bits<2>>,
+    tx_active: DFF<Bit>,
+    tx_left: DFF<Bits<4>>,
+    irq_r: DFF<Bit>,
+    from_host: Signal<Local, Bit>,
+    from_device: Signal<Local, Bit>,
+    constant: Signal<Local, Bit>,
+    to_memory: Signal<Local, Bit>,
+    to_host: Signal<Local, Bit>,
+    chasing: Signal<Local, Bit>,
+    mask: Signal<Local, Bits<10>>,
+    tail: Signal<Local, Bits<10>>,
+    next_head: Signal<Local, Bits<10>>,
+    desc_index: Signal<Local, Bits<10>>,
+    desc_wanted: Signal<Local, Bit>,
+    reads_issued: Signal<Local, Bit>,
+    busy: Signal<Local, Bit>,
+    host_data: Signal<Local, Bit>,
+    x_free: Signal<Local, Bit>,
+    x_take: Signal<Local, Bit>,
+    x_load: Signal<Local, Bit>,
+    need: Signal<Local, Bits<6>>,
+    data_error: Signal<Local, Bit>,
+    poison_error: Signal<Local, Bit>,
+    dma_wait: Signal<Local, Bit>,
+    dma_progress: Signal<Local, Bit>,
+    timed_out: Signal<Local, Bit>,
+    base: Signal<Local, Bits<59>>,
+    offset: Signal<Local, Bits<23>>,
+    sum_old: Signal<Local, Bits<64>>,
+    sum_new: Signal<Local, Bits<64>>,
+    pointer_bad: Signal<Local, Bit>,
+    range_sum: Signal<Local, Bits<27>>,
+    range_base: Signal<Local, Bits<26>>,
+    range_more: Signal<Local, Bits<22>>,
+    span_sum: Signal<Local, Bits<23>>,
+    last_line: Signal<Local, Bits<27>>,
+    result_done: Signal<Local, Bits<32>>,
+    record_status: Signal<Local, Bits<8>>,
+    crc_out: Signal<Local, Bits<32>>,
+    x_words: Signal<Local, Bits<128>>,
+    /// Lines of the memory.
+    capacity: Constant<Bits<27>>,
+    top_page: Constant<Bits<20>>,
 }
+
 impl Engine {
- pub fn new(_: &Config) -> Self { Self::default() } }
+    /// The engine of one configuration.
+    pub fn new(config: &Config) -> Self {
+        let page_bits = config.line_bits - 6;
+        Self {
+            clock: Default::default(),
+            reset: Default::default(),
+            eng_enable: Default::default(),
+            eng_soft_reset: Default::default(),
+            eng_ring: Default::default(),
+            eng_ring_log2: Default::default(),
+            eng_tail: Default::default(),
+            eng_cpl: Default::default(),
+            eng_vector: Default::default(),
+            eng_timeout: Default::default(),
+            hdm0_committed: Default::default(),
+            hdm0_base: Default::default(),
+            hdm0_limit: Default::default(),
+            hdm1_committed: Default::default(),
+            hdm1_base: Default::default(),
+            hdm1_limit: Default::default(),
+            cfg_bdf: Default::default(),
+            cfg_bme: Default::default(),
+            eng_busy: Default::default(),
+            eng_fault: Default::default(),
+            eng_fault_code: Default::default(),
+            eng_head: Default::default(),
+            eng_done: Default::default(),
+            irq: Default::default(),
+            irq_vector: Default::default(),
+            swept: Default::default(),
+            ev_unexpected: Default::default(),
+            cpl_valid: Default::default(),
+            cpl_header: Default::default(),
+            cpl_last: Default::default(),
+            cpl_data: Default::default(),
+            rd_valid: Default::default(),
+            rd_ready: Default::default(),
+            rd_line: Default::default(),
+            rd_two: Default::default(),
+            rd_tag: Default::default(),
+            wr_valid: Default::default(),
+            wr_ready: Default::default(),
+            wr_address: Default::default(),
+            wr_beats: Default::default(),
+            wr_data: Default::default(),
+            wr_data_valid: Default::default(),
+            wr_pop: Default::default(),
+            mem_rd_valid: Default::default(),
+            mem_rd_ready: Default::default(),
+            mem_rd_line: Default::default(),
+            rsp_valid: Default::default(),
+            rsp_idx: Default::default(),
+            rsp_data: Default::default(),
+            rsp_poison: Default::default(),
+            mem_wr_valid: Default::default(),
+            mem_wr_ready: Default::default(),
+            mem_wr_line: Default::default(),
+            mem_wr_idx: Default::default(),
+            mem_wr_data: Default::default(),
+            mem_wr_be: Default::default(),
+            mem_wr_poison_we: Default::default(),
+            mem_wr_poison: Default::default(),
+            host_read: Default::default(),
+            dev_read: Default::default(),
+            cursor: Default::default(),
+            desc: Default::default(),
+            hdm: Default::default(),
+            crc_step: Default::default(),
+            state: Default::default(),
+            head: Default::default(),
+            phase: Default::default(),
+            desc_pending: Default::default(),
+            at_desc: Default::default(),
+            desc_bad: Default::default(),
+            ring_step: Default::default(),
+            fault: Default::default(),
+            fault_code: Default::default(),
+            abort: Default::default(),
+            done_count: Default::default(),
+            cycles: Default::default(),
+            patience: Default::default(),
+            status: Default::default(),
+            device: Default::default(),
+            range_end: Default::default(),
+            span_crosses: Default::default(),
+            last_page: Default::default(),
+            page: Default::default(),
+            scan_valid: Default::default(),
+            scan_last: Default::default(),
+            scanned: Default::default(),
+            left: Default::default(),
+            limit: Default::default(),
+            limit_status: Default::default(),
+            done: Default::default(),
+            hops: Default::default(),
+            address: Default::default(),
+            result: Default::default(),
+            result_high: Default::default(),
+            low: Default::default(),
+            crc: Default::default(),
+            crc_phase: Default::default(),
+            x_valid: Default::default(),
+            x_data: Default::default(),
+            x_beat: Default::default(),
+            fill_beat: Default::default(),
+            tx_active: Default::default(),
+            tx_left: Default::default(),
+            irq_r: Default::default(),
+            from_host: Default::default(),
+            from_device: Default::default(),
+            constant: Default::default(),
+            to_memory: Default::default(),
+            to_host: Default::default(),
+            chasing: Default::default(),
+            mask: Default::default(),
+            tail: Default::default(),
+            next_head: Default::default(),
+            desc_index: Default::default(),
+            desc_wanted: Default::default(),
+            reads_issued: Default::default(),
+            busy: Default::default(),
+            host_data: Default::default(),
+            x_free: Default::default(),
+            x_take: Default::default(),
+            x_load: Default::default(),
+            need: Default::default(),
+            data_error: Default::default(),
+            poison_error: Default::default(),
+            dma_wait: Default::default(),
+            dma_progress: Default::default(),
+            timed_out: Default::default(),
+            base: Default::default(),
+            offset: Default::default(),
+            sum_old: Default::default(),
+            sum_new: Default::default(),
+            pointer_bad: Default::default(),
+            range_sum: Default::default(),
+            range_base: Default::default(),
+            range_more: Default::default(),
+            span_sum: Default::default(),
+            last_line: Default::default(),
+            result_done: Default::default(),
+            record_status: Default::default(),
+            crc_out: Default::default(),
+            x_words: Default::default(),
+            owner: BlockRam::with_depth_bits(page_bits),
+            capacity: Constant::new((1u64 << config.line_bits).into()),
+            top_page: Constant::new(((1u64 << page_bits) - 1).into()),
+        }
+    }
+}
+
 impl Logic for Engine {
     #[hdl_gen]
     fn update(&mut self) {
-        self.eng_busy.next = false;
-        self.eng_fault.next = false;
-        self.eng_fault_code.next = 0.into();
-        self.eng_head.next = 0.into();
-        self.eng_done.next = 0.into();
-        self.irq.next = false;
-        self.irq_vector.next = 0.into();
-        self.swept.next = false;
-        self.ev_unexpected.next = false;
-        self.rd_valid.next = false;
-        self.rd_line.next = 0.into();
-        self.rd_two.next = false;
-        self.rd_tag.next = 0.into();
-        self.wr_valid.next = false;
-        self.wr_address.next = 0.into();
-        self.wr_beats.next = 0.into();
-        self.wr_data.next = 0.into();
-        self.wr_data_valid.next = false;
-        self.mem_rd_valid.next = false;
-        self.mem_rd_line.next = 0.into();
-        self.mem_wr_valid.next = false;
-        self.mem_wr_line.next = 0.into();
-        self.mem_wr_idx.next = 0.into();
-        self.mem_wr_data.next = 0.into();
-        self.mem_wr_be.next = 0.into();
-        self.mem_wr_poison_we.next = false;
+        dff_setup!(
+            self,
+            clock,
+            state,
+            head,
+            phase,
+            desc_pending,
+            at_desc,
+            desc_bad,
+            ring_step,
+            fault,
+            fault_code,
+            abort,
+            done_count,
+            cycles,
+            patience,
+            status,
+            device,
+            range_end,
+            span_crosses,
+            last_page,
+            page,
+            scan_valid,
+            scan_last,
+            scanned,
+            left,
+            limit,
+            limit_status,
+            done,
+            hops,
+            address,
+            result,
+            result_high,
+            low,
+            crc,
+            crc_phase,
+            x_valid,
+            x_data,
+            x_beat,
+            fill_beat,
+            tx_active,
+            tx_left,
+            irq_r
+        );
+        self.host_read.clock.next = self.clock.val();
+        self.host_read.reset.next = self.reset.val();
+        self.dev_read.clock.next = self.clock.val();
+        self.dev_read.reset.next = self.reset.val();
+        self.cursor.clock.next = self.clock.val();
+        self.cursor.reset.next = self.reset.val();
+        self.desc.clock.next = self.clock.val();
+        self.hdm.clock.next = self.clock.val();
+        self.owner.clock.next = self.clock.val();
+        self.host_read.cfg_bdf.next = self.cfg_bdf.val();
+        self.host_read.cpl_valid.next = self.cpl_valid.val();
+        self.host_read.cpl_header.next = self.cpl_header.val();
+        self.host_read.cpl_last.next = self.cpl_last.val();
+        self.host_read.cpl_data.next = self.cpl_data.val();
+        self.ev_unexpected.next = self.host_read.ev_unexpected.val();
+        self.rd_valid.next = self.host_read.rd_valid.val();
+        self.host_read.rd_ready.next = self.rd_ready.val();
+        self.rd_line.next = self.host_read.rd_line.val();
+        self.rd_two.next = self.host_read.rd_two.val();
+        self.rd_tag.next = self.host_read.rd_tag.val();
+        self.mem_rd_valid.next = self.dev_read.mem_rd_valid.val();
+        self.dev_read.mem_rd_ready.next = self.mem_rd_ready.val();
+        self.mem_rd_line.next = self.dev_read.mem_rd_line.val();
+        self.dev_read.rsp_valid.next = self.rsp_valid.val();
+        self.dev_read.rsp_idx.next = self.rsp_idx.val();
+        self.dev_read.rsp_data.next = self.rsp_data.val();
+        self.dev_read.rsp_poison.next = self.rsp_poison.val();
+        self.hdm.hdm0_committed.next = self.hdm0_committed.val();
+        self.hdm.hdm0_base.next = self.hdm0_base.val();
+        self.hdm.hdm0_limit.next = self.hdm0_limit.val();
+        self.hdm.hdm1_committed.next = self.hdm1_committed.val();
+        self.hdm.hdm1_base.next = self.hdm1_base.val();
+        self.hdm.hdm1_limit.next = self.hdm1_limit.val();
+        self.cursor.check_hit.next = self.hdm.hit.val();
+
+        // What the running descriptor moves, from where to where.
+        self.from_host.next = self.desc.is_to_device.val() | self.desc.host.val();
+        self.constant.next = self.desc.is_fill.val();
+        self.from_device.next = !self.from_host.val() & !self.constant.val();
+        self.to_memory.next = self.desc.is_to_device.val() | self.desc.is_fill.val();
+        self.to_host.next = self.desc.is_to_host.val();
+        self.chasing.next = self.desc.is_chase.val()
+            & ((self.state.q.val() == State::ChaseAdd)
+                | (self.state.q.val() == State::ChaseLook)
+                | (self.state.q.val() == State::ChaseCheck)
+                | (self.state.q.val() == State::ChaseIssue)
+                | (self.state.q.val() == State::ChaseWait)
+                | (self.state.q.val() == State::ChaseNext));
+
+        // The ring.
+        self.mask.next = (bits::<10>(1) << self.eng_ring_log2.val()) - 1;
+        self.tail.next = self.eng_tail.val() & self.mask.val();
+        self.next_head.next = (self.head.q.val() + 1) & self.mask.val();
+        self.busy.next = (self.state.q.val() != State::Idle) & (self.state.q.val() != State::Sweep);
+        self.desc_index.next = self.head.q.val();
+        if self.busy.val() {
+            self.desc_index.next = self.next_head.val();
+        }
+        self.reads_issued.next = (self.state.q.val() == State::Idle)
+            | (self.state.q.val() == State::Finish)
+            | ((self.state.q.val() == State::Run)
+                & (!self.from_host.val() | self.cursor.ended.val())
+                & self.cursor.list_fetched.val());
+        self.at_desc.d.next = false;
+        self.desc_wanted.next = self.at_desc.q.val()
+            & self.reads_issued.val()
+            & !self.desc_pending.q.val()
+            & (self.desc_index.val() != self.tail.val())
+            & (self.ring_step.q.val() == 7)
+            & self.eng_enable.val()
+            & self.cfg_bme.val()
+            & !self.abort.q.val()
+            & !self.fault.q.val();
+
+        // One adder for the addresses of descriptors, records and host pointers.
+        self.base.next = bit_cast::<59, 58>(self.eng_ring.val()) << 1;
+        self.offset.next = bit_cast::<23, 10>(self.desc_index.val()) << 1;
+        if (self.state.q.val() == State::Finish)
+            | (self.state.q.val() == State::Record)
+            | (self.state.q.val() == State::RecordData)
+        {
+            self.base.next = self.eng_cpl.val();
+            self.offset.next = bit_cast::<23, 10>(self.head.q.val());
+        } else if self.chasing.val() {
+            self.base.next = bit_cast::<59, 58>(self.desc.host_line.val()) << 1;
+            self.offset.next = bit_cast::<23, 22>(self.result.q.val().get_bits::<22>(6)) << 1;
+        } else {
+            self.at_desc.d.next = self.reads_issued.val();
+        }
+        self.address.d.next = self.base.val() + bit_cast::<59, 23>(self.offset.val());
+
+        // Requests to the host: list, then data, then the next descriptor.
+        self.host_read.issue_valid.next = false;
+        self.host_read.issue_line.next = self.address.q.val().get_bits::<58>(1);
+        self.host_read.issue_two.next = false;
+        self.host_read.issue_kind.next = 2.into();
+        self.host_read.flush.next = false;
+        self.cursor.fetch_ready.next = false;
+        self.cursor.chunk_take.next = false;
+        if (self.state.q.val() == State::Run) & self.cursor.fetch_valid.val() {
+            self.host_read.issue_valid.next = self.cfg_bme.val();
+            self.host_read.issue_line.next = self.cursor.fetch_line.val();
+            self.host_read.issue_kind.next = 1.into();
+            self.cursor.fetch_ready.next = self.host_read.issue_ready.val() & self.cfg_bme.val();
+        } else if (self.state.q.val() == State::Run)
+            & self.from_host.val()
+            & self.cursor.chunk_valid.val()
+        {
+            self.host_read.issue_valid.next = self.cfg_bme.val();
+            self.host_read.issue_line.next = self.cursor.chunk_line.val();
+            self.host_read.issue_two.next = self.cursor.chunk_two.val();
+            self.host_read.issue_kind.next = 0.into();
+            self.cursor.chunk_take.next = self.host_read.issue_ready.val() & self.cfg_bme.val();
+        } else if self.state.q.val() == State::ChaseIssue {
+            self.host_read.issue_valid.next =
+                self.desc.host.val() & !self.hdm.hit.val() & self.cfg_bme.val();
+            self.host_read.issue_kind.next = 0.into();
+        } else if self.desc_wanted.val() {
+            self.host_read.issue_valid.next = true;
+            if self.host_read.issue_ready.val() {
+                self.desc_pending.d.next = true;
+            }
+        }
+
+        // Requests to the memory.
+        self.dev_read.issue_valid.next = false;
+        self.dev_read.issue_line.next = self.device.q.val();
+        if (self.state.q.val() == State::Run) & self.from_device.val() & self.left.q.val().any() {
+            self.dev_read.issue_valid.next = true;
+            if self.dev_read.issue_ready.val() {
+                self.device.d.next = self.device.q.val() + 1;
+                self.left.d.next = self.left.q.val() - 1;
+            }
+        }
+        if self.state.q.val() == State::ChaseIssue {
+            self.dev_read.issue_valid.next = !self.desc.host.val();
+            self.dev_read.issue_line.next = self.range_end.q.val().get_bits::<26>(0);
+        }
+
+        // The data register: consumers.
+        self.x_words.next = self.x_data.q.val();
+        self.crc_out.next = !self.crc.q.val();
+        self.mem_wr_valid.next =
+            self.x_valid.q.val() & self.to_memory.val() & (self.state.q.val() == State::Run);
+        self.mem_wr_line.next = self.device.q.val();
+        self.mem_wr_idx.next = self.x_beat.q.val();
+        self.mem_wr_data.next = self.x_data.q.val();
+        self.mem_wr_be.next = 0xFFFF.into();
+        self.mem_wr_poison_we.next = true;
         self.mem_wr_poison.next = false;
-    self.swept.next = true; }
+        self.wr_data.next = self.x_data.q.val();
+        self.wr_data_valid.next = self.x_valid.q.val() & self.tx_active.q.val();
+        self.x_take.next = self.wr_pop.val();
+        if self.state.q.val() != State::RecordData {
+            if self.to_memory.val() {
+                self.x_take.next = self.mem_wr_valid.val() & self.mem_wr_ready.val();
+            } else if self.desc.is_crc.val() {
+                self.x_take.next = self.x_valid.q.val() & self.crc_phase.q.val().all();
+            } else if !self.to_host.val() {
+                self.x_take.next = self.x_valid.q.val();
+            }
+        }
+        self.crc_step.register.next = self.crc.q.val();
+        self.crc_step.word.next = self.x_words.val().get_bits::<32>(0);
+        if self.crc_phase.q.val() == 1 {
+            self.crc_step.word.next = self.x_words.val().get_bits::<32>(32);
+        }
+        if self.crc_phase.q.val() == 2 {
+            self.crc_step.word.next = self.x_words.val().get_bits::<32>(64);
+        }
+        if self.crc_phase.q.val() == 3 {
+            self.crc_step.word.next = self.x_words.val().get_bits::<32>(96);
+        }
+        self.sum_old.next = self.result.q.val();
+        if self.desc.is_chase.val() {
+            self.sum_old.next = 0.into();
+        }
+        self.sum_new.next = self.sum_old.val() + self.x_words.val().get_bits::<64>(0);
+        if self.state.q.val() == State::Finish {
+            self.sum_new.next = self.result.q.val() + self.result_high.q.val();
+        }
+        if self.x_valid.q.val() & self.desc.is_crc.val() & (self.state.q.val() == State::Run) {
+            self.crc.d.next = self.crc_step.next_register.val();
+            self.crc_phase.d.next = self.crc_phase.q.val() + 1;
+        }
+        if self.x_take.val() {
+            self.x_beat.d.next = self.x_beat.q.val() + 1;
+            if self.desc.is_sum.val() & (self.state.q.val() == State::Run) {
+                self.result.d.next = self.sum_new.val();
+                self.result_high.d.next =
+                    self.result_high.q.val() + self.x_words.val().get_bits::<64>(64);
+            }
+            if (self.state.q.val() == State::Run) & self.x_beat.q.val().all() {
+                self.done.d.next = self.done.q.val() + 1;
+                if self.to_memory.val() {
+                    self.device.d.next = self.device.q.val() + 1;
+                }
+            }
+        }
+        self.dev_read.line_taken.next = self.x_take.val()
+            & self.x_beat.q.val().all()
+            & self.from_device.val()
+            & (self.state.q.val() != State::RecordData);
+
+        // The data register: sources.
+        self.x_free.next = !self.x_valid.q.val() | self.x_take.val();
+        self.host_data.next = self.host_read.out_valid.val() & (self.host_read.out_kind.val() == 0);
+        self.x_load.next = false;
+        if self.x_take.val() {
+            self.x_valid.d.next = false;
+        }
+        self.dev_read.out_ready.next = false;
+        self.host_read.out_ready.next = false;
+        if (self.state.q.val() == State::Run)
+            | self.chasing.val()
+            | ((self.state.q.val() == State::Drain) & self.tx_active.q.val())
+        {
+            if self.from_device.val() {
+                self.dev_read.out_ready.next = self.x_free.val();
+                self.x_load.next = self.x_free.val() & self.dev_read.out_valid.val();
+            } else if self.from_host.val() {
+                self.x_load.next = self.x_free.val()
+                    & self.host_data.val()
+                    & !self.host_read.out_status.val().any();
+                self.host_read.out_ready.next = self.x_load.val();
+            } else {
+                self.x_load.next = self.x_free.val() & self.left.q.val().any();
+            }
+        }
+        if self.x_load.val() {
+            self.x_valid.d.next = true;
+            if self.constant.val() {
+                self.fill_beat.d.next = self.fill_beat.q.val() + 1;
+                if self.fill_beat.q.val().all() {
+                    self.left.d.next = self.left.q.val() - 1;
+                }
+            }
+        }
+        if (self.state.q.val() == State::Record)
+            | ((self.state.q.val() == State::RecordData) & self.wr_pop.val())
+        {
+            self.x_load.next = true;
+            self.x_valid.d.next = true;
+        }
+        if self.x_load.val() {
+            self.x_data.d.next = bit_cast::<128, 64>(self.low.q.val())
+                | (bit_cast::<128, 64>(self.result.q.val()) << 64);
+            if self.busy.val()
+                & (self.state.q.val() != State::Record)
+                & (self.state.q.val() != State::RecordData)
+            {
+                if self.from_device.val() {
+                    self.x_data.d.next = self.dev_read.out_data.val();
+                }
+                if self.from_host.val() {
+                    self.x_data.d.next = self.host_read.out_data.val();
+                }
+            }
+        }
+        self.cursor.entry_valid.next = self.host_read.out_valid.val()
+            & (self.host_read.out_kind.val() == 1)
+            & (self.state.q.val() == State::Run);
+        self.cursor.entry_data.next = self.host_read.out_data.val();
+        self.cursor.entry_beat.next = self.host_read.out_beat.val();
+        self.cursor.entry_status.next = self.host_read.out_status.val();
+        if self.cursor.entry_valid.val() {
+            self.host_read.out_ready.next = self.cursor.entry_ready.val();
+        }
+
+        // DMA writes.
+        self.need.next = 1.into();
+        self.wr_beats.next = 4.into();
+        if self.cursor.chunk_two.val() {
+            self.need.next = 2.into();
+            self.wr_beats.next = 8.into();
+        }
+        self.wr_valid.next = false;
+        self.wr_address.next = bit_cast::<59, 58>(self.cursor.chunk_line.val()) << 1;
+        if (self.state.q.val() == State::Run) & self.to_host.val() {
+            self.wr_valid.next = self.cursor.chunk_valid.val()
+                & !self.tx_active.q.val()
+                & (self.dev_read.level.val() >= self.need.val())
+                & self.cfg_bme.val();
+            self.cursor.chunk_take.next = self.wr_valid.val() & self.wr_ready.val();
+        }
+        if self.state.q.val() == State::RecordData {
+            self.wr_valid.next = !self.tx_active.q.val() & self.cfg_bme.val() & !self.abort.q.val();
+            self.wr_beats.next = 2.into();
+            self.wr_address.next = self.address.q.val();
+        }
+        if self.wr_valid.val() & self.wr_ready.val() {
+            self.tx_active.d.next = true;
+            self.tx_left.d.next = self.wr_beats.val();
+        }
+        if self.wr_pop.val() {
+            self.tx_left.d.next = self.tx_left.q.val() - 1;
+            if self.tx_left.q.val() == 1 {
+                self.tx_active.d.next = false;
+            }
+        }
+
+        // A DMA wait that goes on for too long.
+        self.dma_wait.next = (self.host_read.waiting.val()
+            & ((self.host_read.head_kind.val() != 2)
+                | (self.state.q.val() == State::Idle)
+                | (self.state.q.val() == State::Drain)))
+            | (self.host_read.issue_valid.val()
+                & !self.host_read.issue_ready.val()
+                & !self.host_read.out_valid.val())
+            | (self.tx_active.q.val() & self.x_valid.q.val())
+            | (((self.state.q.val() == State::Run) | (self.state.q.val() == State::ChaseIssue))
+                & !self.cfg_bme.val())
+            | (self.wr_valid.val() & !self.wr_ready.val())
+            | ((self.state.q.val() == State::RecordData) & !self.cfg_bme.val());
+        self.dma_progress.next = self.host_read.progress.val()
+            | (self.host_read.issue_valid.val() & self.host_read.issue_ready.val())
+            | (self.wr_valid.val() & self.wr_ready.val())
+            | self.wr_pop.val();
+        self.patience.d.next = self.eng_timeout.val();
+        if self.dma_wait.val() & !self.dma_progress.val() {
+            self.patience.d.next = self.patience.q.val() - 1;
+        }
+        self.timed_out.next =
+            self.dma_wait.val() & !self.dma_progress.val() & !self.patience.q.val().any();
+        self.data_error.next =
+            self.host_data.val() & self.host_read.out_status.val().any() & !self.x_valid.q.val();
+        self.poison_error.next = (self.dev_read.poisoned.val() & !self.x_valid.q.val())
+            | (self.to_host.val()
+                & self.dev_read.poison_seen.val()
+                & !self.tx_active.q.val()
+                & (self.dev_read.level.val() < self.need.val()));
+
+        // The range on the device; CHASE: the pointer's line.
+        self.range_base.next = self.desc.device_line.val();
+        self.range_more.next = bit_cast::<22, 16>(self.desc.lines.val());
+        if self.chasing.val() {
+            self.range_more.next = self.result.q.val().get_bits::<22>(6);
+        }
+        self.range_sum.next =
+            bit_cast::<27, 26>(self.range_base.val()) + bit_cast::<27, 22>(self.range_more.val());
+        self.last_line.next = self.range_end.q.val() - 1;
+        self.span_sum.next = bit_cast::<23, 22>(self.desc.host_line.val().get_bits::<22>(0))
+            + bit_cast::<23, 16>(self.desc.host_span.val())
+            - 1;
+        self.pointer_bad.next = self.result.q.val().get_bits::<6>(0).any()
+            | self.result.q.val().get_bits::<36>(28).any();
+
+        // What the HDM check looks at.
+        self.hdm.granule.next = self.eng_ring.val().get_bits::<36>(22);
+        if self.ring_step.q.val().get_bit(2) {
+            self.hdm.granule.next = self.eng_cpl.val().get_bits::<36>(23);
+        }
+        if self.busy.val() {
+            self.hdm.granule.next = self.desc.host_line.val().get_bits::<36>(22);
+            if (self.state.q.val() == State::Range) & self.span_crosses.q.val() {
+                self.hdm.granule.next = self.desc.host_line.val().get_bits::<36>(22) + 1;
+            }
+            if self.chasing.val() {
+                self.hdm.granule.next = self.address.q.val().get_bits::<36>(23);
+            }
+            if self.state.q.val() == State::Run {
+                self.hdm.granule.next = self.cursor.check_granule.val();
+            }
+        }
+
+        self.owner.read.next = true;
+        self.owner.write.next = false;
+        self.owner.read_address.next = self.page.q.val();
+        self.owner.write_address.next = self.page.q.val();
+        self.owner.write_data.next = self.desc.arg.val().get_bit(0);
+        self.desc.load.next = false;
+        self.desc.beat.next = self.host_read.out_beat.val();
+        self.desc.data.next = self.host_read.out_data.val();
+        self.cursor.start.next = false;
+        self.cursor.clear.next = false;
+        self.cursor.list.next = self.desc.list.val();
+        self.cursor.line.next = self.desc.host_line.val();
+        self.cursor.first.next = self.desc.host_first.val();
+        self.cursor.lines.next = self.limit.q.val();
+        self.dev_read.flush.next = false;
+        self.cycles.d.next = self.cycles.q.val() + 1;
+        self.irq_r.d.next = false;
+        self.scan_valid.d.next = false;
+
+        match self.state.q.val() {
+            State::Sweep => {
+                self.owner.write.next = true;
+                self.owner.write_data.next = false;
+                self.page.d.next = self.page.q.val() + 1;
+                if self.page.q.val() == self.top_page.val() {
+                    self.state.d.next = State::Idle;
+                }
+            }
+            State::Idle => {
+                self.host_read.out_ready.next = self.eng_enable.val();
+                self.desc.load.next = self.host_read.out_valid.val();
+                // Three cycles for the ring's address, three for the completion ring's.
+                if self.eng_enable.val() & !self.fault.q.val() & (self.ring_step.q.val() != 7) {
+                    self.ring_step.d.next = self.ring_step.q.val() + 1;
+                    if ((self.ring_step.q.val() == 3) | (self.ring_step.q.val() == 6))
+                        & self.hdm.hit.val()
+                    {
+                        self.fault.d.next = true;
+                        self.fault_code.d.next = 6.into();
+                    }
+                }
+                if self.eng_enable.val()
+                    & !self.fault.q.val()
+                    & ((self.eng_ring_log2.val() < 2) | (self.eng_ring_log2.val() > 10))
+                {
+                    self.fault.d.next = true;
+                    self.fault_code.d.next = 4.into();
+                }
+                if !self.eng_enable.val() {
+                    // Software may change the ring now: what was fetched from the old one is void.
+                    self.ring_step.d.next = 0.into();
+                    self.host_read.flush.next = self.desc_pending.q.val();
+                    self.desc_pending.d.next = false;
+                } else if self.host_read.out_valid.val() {
+                    self.desc_bad.d.next = self.desc_bad.q.val() | self.host_read.out_status.val();
+                    if self.host_read.out_beat.val() == 0 {
+                        self.cycles.d.next = 0.into();
+                        self.desc_bad.d.next = self.host_read.out_status.val();
+                    }
+                    if self.host_read.out_beat.val() == 3 {
+                        self.desc_pending.d.next = false;
+                        self.state.d.next = State::Check;
+                        if self.host_read.out_status.val().any() | self.desc_bad.q.val().any() {
+                            self.state.d.next = State::Idle;
+                            self.fault.d.next = true;
+                            self.fault_code.d.next = 8.into();
+                            if self.host_read.out_status.val() == 2 {
+                                self.fault_code.d.next = 10.into();
+                            }
+                        }
+                    }
+                }
+                if self.timed_out.val() {
+                    self.fault.d.next = true;
+                    self.fault_code.d.next = 9.into();
+                    self.host_read.flush.next = true;
+                    self.desc_pending.d.next = false;
+                }
+                if self.abort.q.val() {
+                    self.state.d.next = State::Abort;
+                    self.host_read.flush.next = true;
+                    self.desc_pending.d.next = false;
+                }
+            }
+            State::Check => {
+                self.status.d.next = self.desc.status.val();
+                self.limit_status.d.next = 0.into();
+                self.limit.d.next = self.desc.lines.val();
+                self.left.d.next = self.desc.lines.val();
+                self.device.d.next = self.desc.device_line.val();
+                self.page.d.next = self.desc.device_line.val().get_bits::<20>(6);
+                self.range_end.d.next = self.range_sum.val();
+                self.span_crosses.d.next = self.span_sum.val().get_bit(22);
+                self.done.d.next = 0.into();
+                self.hops.d.next = 0.into();
+                self.scanned.d.next = 0.into();
+                self.x_beat.d.next = 0.into();
+                self.fill_beat.d.next = 0.into();
+                self.crc.d.next = !self.desc.arg.val().get_bits::<32>(0);
+                self.crc_phase.d.next = 0.into();
+                self.result_high.d.next = 0.into();
+                self.result.d.next = 0.into();
+                self.low.d.next = self.desc.arg.val();
+                if self.desc.is_fill.val() {
+                    self.result.d.next = self.desc.arg.val();
+                }
+                self.state.d.next = State::Range;
+                if self.desc.status.val().any() | self.desc.is_nop.val() {
+                    self.state.d.next = State::Finish;
+                }
+            }
+            State::Range => {
+                self.last_page.d.next = self.last_line.val().get_bits::<20>(6);
+                self.state.d.next = State::RangeStart;
+                if self.desc.uses_device.val()
+                    & (self.desc.device_high.val() | (self.range_end.q.val() > self.capacity.val()))
+                {
+                    self.status.d.next = 5.into();
+                    self.state.d.next = State::Finish;
+                }
+            }
+            State::RangeStart => {
+                self.state.d.next = State::RangeEnd;
+                if self.desc.uses_host.val() & self.hdm.hit.val() {
+                    self.status.d.next = 6.into();
+                    self.state.d.next = State::Finish;
+                }
+            }
+            State::RangeEnd => {
+                self.state.d.next = State::Scan;
+                if self.desc.is_set_owner.val() {
+                    self.state.d.next = State::SetOwner;
+                } else if self.desc.is_chase.val() {
+                    self.state.d.next = State::ChaseAdd;
+                } else if self.desc.host.val() {
+                    self.state.d.next = State::Start;
+                }
+                if self.desc.uses_host.val() & self.hdm.hit.val() {
+                    self.status.d.next = 6.into();
+                    self.state.d.next = State::Finish;
+                }
+            }
+            State::Scan => {
+                self.page.d.next = self.page.q.val() + 1;
+                self.scan_valid.d.next = true;
+                self.scan_last.d.next = self.page.q.val() == self.last_page.q.val();
+                if self.scan_valid.q.val() {
+                    self.scanned.d.next = self.scanned.q.val() + 1;
+                    if !self.owner.read_data.val() {
+                        // The pages before it are good; only a list is worth starting for them.
+                        self.limit_status.d.next = 7.into();
+                        self.limit.d.next = bit_cast::<16, 10>(self.scanned.q.val()) << 6;
+                        self.left.d.next = bit_cast::<16, 10>(self.scanned.q.val()) << 6;
+                        self.state.d.next = State::Start;
+                        if !self.desc.list.val() | !self.scanned.q.val().any() {
+                            self.status.d.next = 7.into();
+                            self.state.d.next = State::Finish;
+                        }
+                    } else if self.scan_last.q.val() {
+                        self.state.d.next = State::Start;
+                    }
+                }
+            }
+            State::Start => {
+                self.cursor.start.next = self.from_host.val() | self.to_host.val();
+                self.state.d.next = State::Run;
+            }
+            State::Run => {
+                if self.cursor.bad.val() {
+                    self.limit.d.next = bit_cast::<16, 10>(self.cursor.bad_page.val()) << 6;
+                    self.limit_status.d.next = bit_cast::<8, 4>(self.cursor.bad_status.val());
+                }
+                if self.abort.q.val() {
+                    self.host_read.flush.next = true;
+                    self.desc_pending.d.next = false;
+                    self.state.d.next = State::Drain;
+                } else if self.done.q.val() == self.limit.q.val() {
+                    self.status.d.next = self.limit_status.q.val();
+                    self.state.d.next = State::Finish;
+                    if self.limit_status.q.val().any() {
+                        self.state.d.next = State::Drain;
+                    }
+                } else if self.timed_out.val() {
+                    self.status.d.next = 9.into();
+                    self.host_read.flush.next = true;
+                    self.desc_pending.d.next = false;
+                    self.state.d.next = State::Drain;
+                } else if self.from_host.val() & self.data_error.val() {
+                    self.status.d.next = 8.into();
+                    if self.host_read.out_status.val() == 2 {
+                        self.status.d.next = 10.into();
+                    }
+                    self.state.d.next = State::Drain;
+                } else if self.from_device.val() & self.poison_error.val() {
+                    self.status.d.next = 10.into();
+                    self.state.d.next = State::Drain;
+                }
+            }
+            State::SetOwner => {
+                self.owner.write.next = true;
+                self.page.d.next = self.page.q.val() + 1;
+                if self.page.q.val() == self.last_page.q.val() {
+                    self.state.d.next = State::Finish;
+                }
+            }
+            State::ChaseAdd => {
+                self.range_end.d.next = self.range_sum.val();
+                self.page.d.next = self.range_sum.val().get_bits::<20>(6);
+                self.state.d.next = State::ChaseLook;
+            }
+            State::ChaseLook => {
+                // Owner bit and HDM check are being read.
+                self.state.d.next = State::ChaseCheck;
+                if !self.desc.host.val() & (self.range_end.q.val() >= self.capacity.val()) {
+                    self.status.d.next = 11.into();
+                    self.state.d.next = State::Drain;
+                }
+            }
+            State::ChaseCheck => {
+                self.state.d.next = State::ChaseIssue;
+                if !self.desc.host.val() & !self.owner.read_data.val() {
+                    self.status.d.next = 7.into();
+                    self.state.d.next = State::Drain;
+                }
+            }
+            State::ChaseIssue => {
+                if self.desc.host.val() {
+                    if self.host_read.issue_valid.val() & self.host_read.issue_ready.val() {
+                        self.state.d.next = State::ChaseWait;
+                    }
+                    if self.hdm.hit.val() {
+                        self.status.d.next = 6.into();
+                        self.state.d.next = State::Drain;
+                    }
+                } else if self.dev_read.issue_ready.val() {
+                    self.state.d.next = State::ChaseWait;
+                }
+                if self.timed_out.val() {
+                    self.status.d.next = 9.into();
+                    self.state.d.next = State::Drain;
+                }
+                if self.abort.q.val() {
+                    self.state.d.next = State::Drain;
+                }
+            }
+            State::ChaseWait => {
+                if self.x_take.val() & (self.x_beat.q.val() == 0) {
+                    self.result.d.next = self.sum_new.val();
+                    self.hops.d.next = self.hops.q.val() + 1;
+                    self.state.d.next = State::ChaseNext;
+                } else if self.timed_out.val() {
+                    self.status.d.next = 9.into();
+                    self.host_read.flush.next = true;
+                    self.state.d.next = State::Drain;
+                } else if self.desc.host.val() & self.data_error.val() {
+                    self.status.d.next = 8.into();
+                    if self.host_read.out_status.val() == 2 {
+                        self.status.d.next = 10.into();
+                    }
+                    self.state.d.next = State::Drain;
+                } else if !self.desc.host.val()
+                    & self.dev_read.poisoned.val()
+                    & !self.x_valid.q.val()
+                {
+                    self.status.d.next = 10.into();
+                    self.state.d.next = State::Drain;
+                }
+                if self.abort.q.val() {
+                    self.host_read.flush.next = true;
+                    self.state.d.next = State::Drain;
+                }
+            }
+            State::ChaseNext => {
+                self.state.d.next = State::ChaseAdd;
+                if self.hops.q.val() == self.desc.count.val().get_bits::<21>(0) {
+                    self.state.d.next = State::Drain;
+                } else if self.pointer_bad.val() {
+                    self.status.d.next = 11.into();
+                    self.state.d.next = State::Drain;
+                }
+            }
+            State::Drain => {
+                self.cursor.clear.next = true;
+                self.host_read.out_ready.next = self.host_read.out_kind.val() != 2;
+                if !self.tx_active.q.val() {
+                    self.dev_read.flush.next = true;
+                    self.x_valid.d.next = false;
+                    if self.dev_read.idle.val()
+                        & (self.host_read.idle.val()
+                            | (self.host_read.out_valid.val()
+                                & (self.host_read.out_kind.val() == 2)))
+                    {
+                        self.state.d.next = State::Finish;
+                    }
+                }
+                if self.timed_out.val() {
+                    self.host_read.flush.next = true;
+                    self.desc_pending.d.next = false;
+                }
+            }
+            State::Finish => {
+                self.x_valid.d.next = false;
+                if self.desc.is_crc.val() {
+                    self.result.d.next = bit_cast::<64, 32>(self.crc_out.val());
+                } else if self.desc.is_sum.val() {
+                    self.result.d.next = self.sum_new.val();
+                } else if !self.desc.is_chase.val() {
+                    self.result.d.next = 0.into();
+                }
+                if self.status.q.val().any() & !self.desc.is_chase.val() {
+                    self.result.d.next = 0.into();
+                }
+                self.state.d.next = State::Record;
+                if self.abort.q.val() {
+                    self.state.d.next = State::Abort;
+                    self.host_read.flush.next = true;
+                    self.desc_pending.d.next = false;
+                }
+            }
+            State::Record => {
+                // First beat into the data register; the second one's content.
+                self.low.d.next = bit_cast::<64, 32>(self.cycles.q.val());
+                self.result.d.next = 0.into();
+                self.state.d.next = State::RecordData;
+            }
+            State::RecordData => {
+                if self.wr_pop.val() & (self.tx_left.q.val() == 1) {
+                    self.irq_r.d.next = self.desc.irq.val();
+                    self.head.d.next = self.next_head.val();
+                    if !self.next_head.val().any() {
+                        self.phase.d.next = !self.phase.q.val();
+                    }
+                    self.done_count.d.next = self.done_count.q.val() + 1;
+                    self.x_valid.d.next = false;
+                    self.state.d.next = State::Idle;
+                } else if !self.tx_active.q.val() & !(self.wr_valid.val() & self.wr_ready.val()) {
+                    if self.timed_out.val() {
+                        self.fault.d.next = true;
+                        self.fault_code.d.next = 9.into();
+                        self.x_valid.d.next = false;
+                        self.state.d.next = State::Idle;
+                    }
+                    if self.abort.q.val() {
+                        self.x_valid.d.next = false;
+                        self.state.d.next = State::Abort;
+                        self.host_read.flush.next = true;
+                        self.desc_pending.d.next = false;
+                    }
+                }
+            }
+            State::Abort => {
+                self.host_read.out_ready.next = true;
+                if self.host_read.idle.val() {
+                    self.abort.d.next = false;
+                    self.head.d.next = 0.into();
+                    self.phase.d.next = true;
+                    self.fault.d.next = false;
+                    self.fault_code.d.next = 0.into();
+                    self.ring_step.d.next = 0.into();
+                    self.state.d.next = State::Idle;
+                }
+            }
+            _ => {
+                self.state.d.next = State::Idle;
+            }
+        }
+        // Units done: all of them if the outcome is good.
+        self.record_status.next = self.status.q.val();
+        self.result_done.next = bit_cast::<32, 16>(self.done.q.val()) << 6;
+        if self.desc.in_pages.val() {
+            self.result_done.next = bit_cast::<32, 16>(self.done.q.val()) >> 6;
+        }
+        if self.desc.is_chase.val() {
+            self.result_done.next = bit_cast::<32, 21>(self.hops.q.val());
+        }
+        if !self.record_status.val().any() {
+            self.result_done.next = self.desc.count.val();
+        }
+        if self.state.q.val() == State::Finish {
+            self.low.d.next = bit_cast::<64, 16>(self.desc.id.val())
+                | (bit_cast::<64, 8>(self.status.q.val()) << 16)
+                | (bit_cast::<64, 1>(self.phase.q.val().into()) << 24)
+                | (bit_cast::<64, 32>(self.result_done.val()) << 32);
+        }
+        if self.eng_soft_reset.val() {
+            self.abort.d.next = true;
+        }
+        self.swept.next = self.state.q.val() != State::Sweep;
+        self.eng_busy.next =
+            self.busy.val() | (self.head.q.val() != self.tail.val()) | self.abort.q.val();
+        self.eng_fault.next = self.fault.q.val();
+        self.eng_fault_code.next = self.fault_code.q.val();
+        self.eng_head.next = self.head.q.val();
+        self.eng_done.next = self.done_count.q.val();
+        self.irq.next = self.irq_r.q.val();
+        self.irq_vector.next = self.eng_vector.val();
+        if self.reset.val() {
+            self.state.d.next = State::Sweep;
+            self.page.d.next = 0.into();
+            self.head.d.next = 0.into();
+            self.phase.d.next = true;
+            self.desc_pending.d.next = false;
+            self.at_desc.d.next = false;
+            self.ring_step.d.next = 0.into();
+            self.fault.d.next = false;
+            self.fault_code.d.next = 0.into();
+            self.abort.d.next = false;
+            self.done_count.d.next = 0.into();
+            self.x_valid.d.next = false;
+            self.tx_active.d.next = false;
+            self.irq_r.d.next = false;
+        }
+    }
 }

@@ -94,7 +94,7 @@ pub struct Csr {
     pub msi_ready: Signal<In, Bit>,
     pub msi_address: Signal<Out, Bits<64>>,
     pub msi_data: Signal<Out, Bits<32>>,
-    table: RegTable,
+    decode: RegTable,
     mem: BlockRam<Bits<32>, 7>,
     counters: Counters,
     msix: Msix,
@@ -196,7 +196,7 @@ impl Csr {
             msi_ready: Default::default(),
             msi_address: Default::default(),
             msi_data: Default::default(),
-            table: RegTable::new(config),
+            decode: RegTable::new(config),
             mem: Default::default(),
             counters: Default::default(),
             msix: Default::default(),
@@ -240,8 +240,30 @@ impl Logic for Csr {
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(
-            self, clock, state, fill, id, window, rdata, ctrl, global, enable, ring, log2, tail, cpl, vector, timeout, unc_reserved,
-            cor_crc, cor_poison, log, cycles_lo, cycles_hi, cycles_carry, cycles_latch
+            self,
+            clock,
+            state,
+            fill,
+            id,
+            window,
+            rdata,
+            ctrl,
+            global,
+            enable,
+            ring,
+            log2,
+            tail,
+            cpl,
+            vector,
+            timeout,
+            unc_reserved,
+            cor_crc,
+            cor_poison,
+            log,
+            cycles_lo,
+            cycles_hi,
+            cycles_carry,
+            cycles_latch
         );
         // Sub-blocks.
         self.mem.clock.next = self.clock.val();
@@ -275,16 +297,17 @@ impl Logic for Csr {
         self.msi_data.next = self.msix.tx_data.val();
 
         // Decode, then the register RAM.
-        self.table.address.next = self.bus_address.val();
-        self.table.index.next = bit_cast::<7, 7>(self.id.q.val().into());
+        self.decode.address.next = self.bus_address.val();
+        self.decode.index.next = bit_cast::<7, 7>(self.id.q.val().into());
         if self.state.q.val() == State::Fill {
-            self.table.index.next = self.fill.q.val();
+            self.decode.index.next = self.fill.q.val();
         }
         self.mem.read.next = true;
-        self.mem.read_address.next = self.table.index.val();
-        self.mem.write_address.next = self.table.index.val();
+        self.mem.read_address.next = self.decode.index.val();
+        self.mem.write_address.next = self.decode.index.val();
         self.mem.write.next = false;
-        self.merged.next = (self.mem.read_data.val() & !self.table.mask.val()) | (self.bus_wdata.val() & self.table.mask.val());
+        self.merged.next = (self.mem.read_data.val() & !self.decode.mask.val())
+            | (self.bus_wdata.val() & self.decode.mask.val());
         self.mem.write_data.next = self.merged.val();
 
         self.serve.next = false;
@@ -292,14 +315,14 @@ impl Logic for Csr {
         match self.state.q.val() {
             State::Fill => {
                 self.mem.write.next = true;
-                self.mem.write_data.next = self.table.reset_value.val();
+                self.mem.write_data.next = self.decode.reset_value.val();
                 self.fill.d.next = self.fill.q.val() + 1;
                 if self.fill.q.val() == 127 {
                     self.state.d.next = State::Idle;
                 }
             }
             State::Idle => {
-                self.id.d.next = self.table.reg_id.val();
+                self.id.d.next = self.decode.reg_id.val();
                 self.window.d.next = self.bus_address.val().get_bits::<4>(10);
                 if self.bus_valid.val() {
                     self.state.d.next = State::Read;
@@ -310,7 +333,8 @@ impl Logic for Csr {
             }
             State::Serve => {
                 // A counter is there once in 16 cycles; the MSI-X table is busy for three while it is read.
-                if (!self.table.is_counter.val() | self.counters.hit.val()) & !self.msix.busy.val() {
+                if (!self.decode.is_counter.val() | self.counters.hit.val()) & !self.msix.busy.val()
+                {
                     self.serve.next = true;
                     self.state.d.next = State::Done;
                 }
@@ -327,10 +351,11 @@ impl Logic for Csr {
         self.bus_rdata.next = self.rdata.q.val();
 
         // HDM decoders.
-        self.hdm_sel.next = self.table.hdm.val();
+        self.hdm_sel.next = self.decode.hdm.val();
         self.hdm0.clock.next = self.clock.val();
         self.hdm0.reset.next = self.reset.val();
-        self.hdm0.write.next = self.write.val() & self.table.is_hdm.val() & !self.hdm_sel.val().get_bit(3);
+        self.hdm0.write.next =
+            self.write.val() & self.decode.is_hdm.val() & !self.hdm_sel.val().get_bit(3);
         self.hdm0.select.next = self.hdm_sel.val().get_bits::<3>(0);
         self.hdm0.data.next = self.bus_wdata.val();
         self.hdm0.prev_committed.next = true;
@@ -340,7 +365,8 @@ impl Logic for Csr {
         self.hdm0.next_committed.next = self.hdm1.committed.val();
         self.hdm1.clock.next = self.clock.val();
         self.hdm1.reset.next = self.reset.val();
-        self.hdm1.write.next = self.write.val() & self.table.is_hdm.val() & self.hdm_sel.val().get_bit(3);
+        self.hdm1.write.next =
+            self.write.val() & self.decode.is_hdm.val() & self.hdm_sel.val().get_bit(3);
         self.hdm1.select.next = self.hdm_sel.val().get_bits::<3>(0);
         self.hdm1.data.next = self.bus_wdata.val();
         self.hdm1.prev_committed.next = self.hdm0.committed.val();
@@ -349,7 +375,7 @@ impl Logic for Csr {
         self.hdm1.prev_dpa_end.next = self.hdm0.dpa_end.val();
         self.hdm1.next_committed.next = false;
         self.deny.next = false;
-        if self.table.is_hdm.val() {
+        if self.decode.is_hdm.val() {
             self.deny.next = self.hdm0.deny.val();
             if self.hdm_sel.val().get_bit(3) {
                 self.deny.next = self.hdm1.deny.val();
@@ -367,11 +393,12 @@ impl Logic for Csr {
         // Events.
         self.cycles_lo.d.next = self.cycles_lo.q.val() + 1;
         self.cycles_carry.d.next = self.cycles_lo.q.val().all();
-        self.cycles_hi.d.next = self.cycles_hi.q.val() + bit_cast::<32, 1>(self.cycles_carry.q.val().into());
+        self.cycles_hi.d.next =
+            self.cycles_hi.q.val() + bit_cast::<32, 1>(self.cycles_carry.q.val().into());
         self.eng_soft_reset.next = false;
 
         // What the hardware reports.
-        self.counters.select.next = self.table.counter.val();
+        self.counters.select.next = self.decode.counter.val();
         self.live.next = 0.into();
         match self.id.q.val() {
             Reg::RasUncStatus => {
@@ -440,7 +467,7 @@ impl Logic for Csr {
             }
             _ => {}
         }
-        if self.table.is_counter.val() {
+        if self.decode.is_counter.val() {
             self.live.next = self.counters.value.val();
         }
         if self.serve.val() {
@@ -459,7 +486,8 @@ impl Logic for Csr {
                 }
             }
             if !self.bus_write.val() & (self.id.q.val() == Reg::CyclesLo) {
-                self.cycles_latch.d.next = self.cycles_hi.q.val() + bit_cast::<32, 1>(self.cycles_carry.q.val().into());
+                self.cycles_latch.d.next =
+                    self.cycles_hi.q.val() + bit_cast::<32, 1>(self.cycles_carry.q.val().into());
             }
         }
 
@@ -506,7 +534,8 @@ impl Logic for Csr {
                         | bit_cast::<58, 26>(self.bus_wdata.val().get_bits::<26>(6));
                 }
                 Reg::EngRingHi => {
-                    self.ring.d.next = (self.ring.q.val() & 0x3FF_FFFF) | (bit_cast::<58, 32>(self.bus_wdata.val()) << 26);
+                    self.ring.d.next = (self.ring.q.val() & 0x3FF_FFFF)
+                        | (bit_cast::<58, 32>(self.bus_wdata.val()) << 26);
                 }
                 Reg::EngRingLog2 => {
                     self.log2.d.next = self.bus_wdata.val().get_bits::<4>(0);
@@ -519,7 +548,8 @@ impl Logic for Csr {
                         | bit_cast::<59, 27>(self.bus_wdata.val().get_bits::<27>(5));
                 }
                 Reg::EngCplHi => {
-                    self.cpl.d.next = (self.cpl.q.val() & 0x7FF_FFFF) | (bit_cast::<59, 32>(self.bus_wdata.val()) << 27);
+                    self.cpl.d.next = (self.cpl.q.val() & 0x7FF_FFFF)
+                        | (bit_cast::<59, 32>(self.bus_wdata.val()) << 27);
                 }
                 Reg::EngVector => {
                     self.vector.d.next = self.bus_wdata.val().get_bits::<2>(0);

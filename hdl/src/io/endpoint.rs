@@ -97,8 +97,23 @@ impl Logic for Endpoint {
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(
-            self, clock, full, data, last, state, write, two, unsupported, address, payload, requester, tag, traffic_class,
-            attributes, byte_count, low_bits
+            self,
+            clock,
+            full,
+            data,
+            last,
+            state,
+            write,
+            two,
+            unsupported,
+            address,
+            payload,
+            requester,
+            tag,
+            traffic_class,
+            attributes,
+            byte_count,
+            low_bits
         );
         // Decode, as if the beat at hand were a header.
         self.beat.next = self.data.q.val();
@@ -113,17 +128,21 @@ impl Logic for Endpoint {
         }
         self.one_dw.next = self.length.val() == 1;
         self.is_memory.next = (self.kind.val() == 0) & !self.fmt.val().get_bit(2);
-        self.is_completion.next = (self.kind.val().get_bits::<4>(1) == 5) & !self.fmt.val().get_bit(2);
+        self.is_completion.next =
+            (self.kind.val().get_bits::<4>(1) == 5) & !self.fmt.val().get_bit(2);
         // MRd; MRdLk, IO; configuration; atomics.
         self.is_non_posted.next = !self.fmt.val().get_bit(2)
             & (((self.kind.val() == 0) & !self.fmt.val().get_bit(1))
                 | (self.kind.val() == 1)
                 | (self.kind.val() == 2)
                 | (self.kind.val().get_bits::<4>(1) == 2)
-                | ((self.kind.val().get_bits::<3>(2) == 3) & !self.kind.val().get_bits::<2>(0).all()));
+                | ((self.kind.val().get_bits::<3>(2) == 3)
+                    & !self.kind.val().get_bits::<2>(0).all()));
         self.shape_ok.next = (self.first_be.val() == 15)
             & ((self.one_dw.val() & !self.last_be.val().any())
-                | ((self.length.val() == 2) & (self.last_be.val() == 15) & !self.dw_address.val().get_bit(0)));
+                | ((self.length.val() == 2)
+                    & (self.last_be.val() == 15)
+                    & !self.dw_address.val().get_bit(0)));
         // Bytes before the first and after the last enabled one, for the byte count of a refused read.
         self.end_be.next = self.last_be.val();
         if self.one_dw.val() {
@@ -246,7 +265,8 @@ impl Logic for Endpoint {
                 self.bus_valid.next = true;
                 if self.bus_done.val() {
                     self.address.d.next = self.address.q.val() | 1;
-                    self.payload.d.next = (self.payload.q.val() >> 32) | (bit_cast::<64, 32>(self.bus_rdata.val()) << 32);
+                    self.payload.d.next = (self.payload.q.val() >> 32)
+                        | (bit_cast::<64, 32>(self.bus_rdata.val()) << 32);
                     if self.two.q.val() {
                         self.state.d.next = State::AccessSecond;
                     } else if self.write.q.val() {
@@ -261,7 +281,8 @@ impl Logic for Endpoint {
                 self.bus_valid.next = true;
                 if self.bus_done.val() {
                     self.address.d.next = self.address.q.val() & 0x3FFE;
-                    self.payload.d.next = (self.payload.q.val() >> 32) | (bit_cast::<64, 32>(self.bus_rdata.val()) << 32);
+                    self.payload.d.next = (self.payload.q.val() >> 32)
+                        | (bit_cast::<64, 32>(self.bus_rdata.val()) << 32);
                     self.state.d.next = State::Respond;
                     if self.write.q.val() {
                         self.state.d.next = State::Header;

@@ -51,8 +51,23 @@ impl Logic for HdmDecoder {
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(
-            self, clock, base_r, size_r, skip_r, high_base, high_size, high_skip, limit_r, dpa_r, dpa_end_r, lock,
-            shape_ok, step, bad, committed_r, error_r
+            self,
+            clock,
+            base_r,
+            size_r,
+            skip_r,
+            high_base,
+            high_size,
+            high_skip,
+            limit_r,
+            dpa_r,
+            dpa_end_r,
+            lock,
+            shape_ok,
+            step,
+            bad,
+            committed_r,
+            error_r
         );
         self.committed.next = self.committed_r.q.val();
         self.error.next = self.error_r.q.val();
@@ -88,8 +103,9 @@ impl Logic for HdmDecoder {
                 }
                 4 => {
                     self.lock.d.next = self.data.val().get_bit(8);
-                    self.shape_ok.d.next =
-                        !self.data.val().get_bits::<8>(0).any() & self.data.val().get_bit(12) & !self.data.val().get_bit(13);
+                    self.shape_ok.d.next = !self.data.val().get_bits::<8>(0).any()
+                        & self.data.val().get_bit(12)
+                        & !self.data.val().get_bit(13);
                     self.committed_r.d.next = false;
                     self.error_r.d.next = false;
                     if self.data.val().get_bit(9) {
@@ -110,12 +126,15 @@ impl Logic for HdmDecoder {
         }
         match self.step.q.val().index() {
             1 => {
-                self.limit_r.d.next = bit_cast::<25, 24>(self.base_r.q.val()) + bit_cast::<25, 24>(self.size_r.q.val());
-                self.dpa_r.d.next = bit_cast::<25, 24>(self.prev_dpa_end.val()) + bit_cast::<25, 24>(self.skip_r.q.val());
+                self.limit_r.d.next = bit_cast::<25, 24>(self.base_r.q.val())
+                    + bit_cast::<25, 24>(self.size_r.q.val());
+                self.dpa_r.d.next = bit_cast::<25, 24>(self.prev_dpa_end.val())
+                    + bit_cast::<25, 24>(self.skip_r.q.val());
                 self.step.d.next = 2.into();
             }
             2 => {
-                self.dpa_end_r.d.next = (self.dpa_r.q.val() & 0xFF_FFFF) + bit_cast::<25, 24>(self.size_r.q.val());
+                self.dpa_end_r.d.next =
+                    (self.dpa_r.q.val() & 0xFF_FFFF) + bit_cast::<25, 24>(self.size_r.q.val());
                 self.bad.d.next = self.limit_r.q.val().get_bit(24)
                     | self.dpa_r.q.val().get_bit(24)
                     | !self.size_r.q.val().any()

@@ -228,7 +228,8 @@ impl Logic for Io {
         self.csr.cfg_bme.next = self.cfg_bme.val();
         self.csr.cfg_msix_en.next = self.cfg_msix_en.val();
         self.csr.cfg_msix_mask.next = self.cfg_msix_mask.val();
-        self.csr.media_ready.next = self.media_ready.val() & (self.engine.swept.val() | !self.engine_present.val());
+        self.csr.media_ready.next =
+            self.media_ready.val() & (self.engine.swept.val() | !self.engine_present.val());
         self.csr.ev_io_error.next = self.endpoint.ev_error.val() | self.engine.ev_unexpected.val();
 
         // Engine.

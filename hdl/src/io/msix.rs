@@ -55,14 +55,25 @@ pub struct Msix {
 impl Logic for Msix {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, mask, pending_r, state, send_vector, low, high, data);
+        dff_setup!(
+            self,
+            clock,
+            mask,
+            pending_r,
+            state,
+            send_vector,
+            low,
+            high,
+            data
+        );
         self.mem.clock.next = self.clock.val();
         self.mem.write.next = self.bus_write.val();
         self.mem.write_address.next = self.bus_address.val();
         self.mem.write_data.next = self.bus_wdata.val();
         self.entry.next = self.bus_address.val().get_bits::<2>(2);
         self.pending.next = self.pending_r.q.val();
-        self.tx_address.next = bit_cast::<64, 32>(self.low.q.val()) | (bit_cast::<64, 32>(self.high.q.val()) << 32);
+        self.tx_address.next =
+            bit_cast::<64, 32>(self.low.q.val()) | (bit_cast::<64, 32>(self.high.q.val()) << 32);
         self.tx_data.next = self.data.q.val();
         self.tx_valid.next = false;
         self.busy.next = false;
@@ -86,7 +97,11 @@ impl Logic for Msix {
         self.row.next = self.bus_address.val();
         match self.state.q.val() {
             State::Idle => {
-                if self.sendable.val().any() & self.enable.val() & !self.function_mask.val() & self.bus_master.val() {
+                if self.sendable.val().any()
+                    & self.enable.val()
+                    & !self.function_mask.val()
+                    & self.bus_master.val()
+                {
                     self.send_vector.d.next = self.pick.val();
                     self.state.d.next = State::Low;
                 }

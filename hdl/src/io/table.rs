@@ -234,9 +234,7 @@ mod tests {
 
     #[test]
     fn rows_follow_the_configuration() {
-        let of = |name: &str, id: regs::Reg| {
-            row(id.def().unwrap(), Config::by_name(name).unwrap())
-        };
+        let of = |name: &str, id: regs::Reg| row(id.def().unwrap(), Config::by_name(name).unwrap());
         assert_eq!(of("small", regs::Reg::Hdm1Ctrl).mask, 0);
         assert_eq!(of("full", regs::Reg::Hdm1SkipHi).hdm, Some(14));
         assert_eq!(of("full", regs::Reg::CapacityLo).reset, 256 << 10);

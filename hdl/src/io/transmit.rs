@@ -113,7 +113,9 @@ impl Logic for Transmit {
         self.dw0.next = bit_cast::<32, 6>(self.length.val())
             | (bit_cast::<32, 1>(self.write.val().into()) << 30)
             | (bit_cast::<32, 1>(self.high.val().any().into()) << 29);
-        self.dw1.next = (bit_cast::<32, 16>(self.cfg_bdf.val()) << 16) | (bit_cast::<32, 8>(self.tag.val()) << 8) | 0xFF;
+        self.dw1.next = (bit_cast::<32, 16>(self.cfg_bdf.val()) << 16)
+            | (bit_cast::<32, 8>(self.tag.val()) << 8)
+            | 0xFF;
         if self.msi_valid.val() {
             self.dw1.next = (bit_cast::<32, 16>(self.cfg_bdf.val()) << 16) | 0x0F;
         }
@@ -125,7 +127,8 @@ impl Logic for Transmit {
         }
         if self.resp_valid.val() {
             self.dw0.next = self.resp_dw0.val();
-            self.dw1.next = (bit_cast::<32, 16>(self.cfg_bdf.val()) << 16) | bit_cast::<32, 16>(self.resp_dw1.val());
+            self.dw1.next = (bit_cast::<32, 16>(self.cfg_bdf.val()) << 16)
+                | bit_cast::<32, 16>(self.resp_dw1.val());
             self.dw2.next = self.resp_dw2.val();
             self.dw3.next = 0.into();
         }

@@ -13,12 +13,13 @@ const RULES: &[(&str, &str)] = &[
     ("Replacing memory", "memory-as-registers"),
 ];
 
-/// Reads, elaborates and checks Verilog text with the given top module.
+/// Reads, elaborates and checks Verilog text with the given top module: first module by module, where names are the author's, then
+/// flattened, where a loop through several modules shows.
 pub fn check(verilog: &str, top: &str) -> Result<Vec<Finding>, GateError> {
     let log = run(
         &Yosys::find()?,
         &[("design.v", verilog)],
-        &format!("read_verilog design.v\nhierarchy -check -top {top}\nproc\ncheck\n"),
+        &format!("read_verilog design.v\nhierarchy -check -top {top}\nproc\ncheck\nflatten\nopt_clean\ncheck\n"),
     )?;
     let findings = parse(&log.text);
     if !log.ok && findings.is_empty() {
@@ -62,7 +63,8 @@ pub(super) fn run(yosys: &Yosys, files: &[(&str, &str)], script: &str) -> Result
 
 fn parse(log: &str) -> Vec<Finding> {
     let mut findings: Vec<Finding> = Vec::new();
-    for line in log.lines() {
+    let lines: Vec<&str> = log.lines().collect();
+    for (at, &line) in lines.iter().enumerate() {
         let known = RULES
             .iter()
             .find(|(text, _)| line.contains(text))
@@ -85,7 +87,7 @@ fn parse(log: &str) -> Vec<Finding> {
             gate: Gate::Yosys,
             rule,
             place: place.to_string(),
-            message: message.trim_end_matches('\n').to_string(),
+            message: format!("{message}{}", details(rule, &lines[at + 1..])),
         };
         // yosys repeats its warnings at the end of the log.
         if !findings.contains(&finding) {
@@ -93,6 +95,19 @@ fn parse(log: &str) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// The named wires of a logic loop, which yosys lists in the lines that follow.
+fn details(rule: &str, following: &[&str]) -> String {
+    if rule != "logic-loop" {
+        return String::new();
+    }
+    let wires: Vec<&str> = following
+        .iter()
+        .take_while(|l| l.starts_with(' '))
+        .filter_map(|l| l.trim().strip_prefix("wire \\")?.split(' ').next())
+        .collect();
+    format!(" through {}", wires.join(", "))
 }
 
 #[cfg(test)]
@@ -154,6 +169,22 @@ mod tests {
     fn logic_loop_is_found() {
         let r = rules("module top(input a, output y); wire x; assign x = ~(y & a); assign y = x | a; endmodule");
         assert!(r.contains(&"logic-loop"), "{r:?}");
+    }
+
+    #[test]
+    fn logic_loop_through_modules_is_found_and_named() {
+        let v = "module half(input wire a, input wire x, output wire y); assign y = a & ~x; endmodule\n\
+                 module top(input wire a, output wire y); wire there, back;\n\
+                 half one(.a(a), .x(back), .y(there)); half two(.a(a), .x(there), .y(back)); assign y = there; endmodule";
+        let found = check(v, "top").unwrap();
+        assert!(
+            !found.is_empty() && found.iter().all(|f| f.rule == "logic-loop"),
+            "{found:?}"
+        );
+        assert!(
+            found[0].message.contains("one.x") && found[0].message.contains("two.x"),
+            "{found:?}"
+        );
     }
 
     #[test]

@@ -86,6 +86,7 @@ fn an_engine_that_stops_leaves_every_page_readable() {
             shared.model.faults.freeze_after = Some(done + 1);
             shared.model.faults.stuck = stuck;
         }
+        let before = transport.lock().model.host_pages();
         let home = region.migrate_to_host(0..20 * PAGE).unwrap();
         assert!(home.error.is_some());
         let expected = if stuck {
@@ -103,6 +104,12 @@ fn an_engine_that_stops_leaves_every_page_readable() {
         assert_eq!(device.stats().pages_by_cpu, if stuck { 20 } else { 0 });
         assert!((0..20 * PAGE).all(|i| region.as_slice()[i] == (i / PAGE) as u8 + 1));
         region.close().unwrap();
+        let leaked = transport.lock().model.host_pages() - before;
+        assert_eq!(
+            leaked,
+            if stuck { 20 } else { 0 },
+            "memory under live DMA is never freed"
+        );
         transport.assert_clean();
     }
 }

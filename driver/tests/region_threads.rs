@@ -114,65 +114,72 @@ fn threads_on_disjoint_ranges_do_not_wait_for_each_other() {
 
 #[test]
 fn stores_and_migrations_race_and_no_store_is_lost() {
+    const WRITERS: usize = 4;
+    const PAGES: usize = 4;
+    const ROUNDS: u64 = 30;
     let transport = TestTransport::new(64);
     let device = transport.open();
-    let region = CoherentRegion::new(&device, 4 * PAGE).unwrap();
+    let region = CoherentRegion::new(&device, PAGES * PAGE).unwrap();
+    transport.lock().slow_store = Duration::from_micros(100);
+    let rounds: [AtomicU64; WRITERS] = std::array::from_fn(|_| AtomicU64::new(0));
     let stop = AtomicBool::new(false);
     let base = region.as_mut_ptr() as usize;
-    let counts: Vec<u64> = std::thread::scope(|scope| {
-        let pager = region.pager();
-        let stop = &stop;
-        let writers: Vec<_> = (0..4usize)
-            .map(|n| {
-                scope.spawn(move || {
-                    // One counter a thread in each page, so that writers share pages and no counter.
-                    let mut rounds = 0u64;
-                    while !stop.load(Ordering::Relaxed) {
-                        for page in 0..4 {
-                            let at = (base + page * PAGE + n * 8) as *const AtomicU64;
-                            // SAFETY: inside the region, which outlives the scope; 8-byte aligned; accessed as an atomic only.
-                            let before = unsafe { &*at }.fetch_add(1, Ordering::Relaxed);
-                            assert_eq!(before, rounds, "thread {n}, page {page}");
+    let (mut moves, start) = (0usize, Instant::now());
+    std::thread::scope(|scope| {
+        for (n, rounds) in rounds.iter().enumerate() {
+            let stop = &stop;
+            scope.spawn(move || {
+                // One counter a thread in each page: writers share pages, and no counter.
+                while !stop.load(Ordering::Relaxed) {
+                    for page in 0..PAGES {
+                        let at = (base + page * PAGE + n * 8) as *const AtomicU64;
+                        // SAFETY: inside the region, which outlives the scope; 8-byte aligned; accessed as an atomic only.
+                        let before = unsafe { &*at }.fetch_add(1, Ordering::Relaxed);
+                        if before != rounds.load(Ordering::Relaxed) {
+                            stop.store(true, Ordering::Relaxed);
+                            panic!("thread {n}, page {page}: {before} stored, {rounds:?} made");
                         }
-                        rounds += 1;
                     }
-                    rounds
-                })
-            })
-            .collect();
-        for round in 0..100usize {
-            let page = round % 4 * PAGE;
-            match round % 3 {
-                0 => drop(
-                    pager
-                        .migrate_to_host(page..page + PAGE)
-                        .unwrap()
-                        .complete()
-                        .unwrap(),
-                ),
-                1 => drop(
-                    pager
-                        .migrate_to_device(0..4 * PAGE)
-                        .unwrap()
-                        .complete()
-                        .unwrap(),
-                ),
+                    rounds.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        // Pages move all the time, and every writer gets on all the same.
+        let pager = region.pager();
+        while !stop.load(Ordering::Relaxed)
+            && rounds
+                .iter()
+                .any(|rounds| rounds.load(Ordering::Relaxed) < ROUNDS)
+            && start.elapsed() < Duration::from_secs(30)
+        {
+            let page = moves % PAGES * PAGE;
+            match moves % 3 {
+                0 => assert!(pager
+                    .migrate_to_host(page..page + PAGE)
+                    .unwrap()
+                    .is_complete()),
+                1 => assert!(pager
+                    .migrate_to_device(0..PAGES * PAGE)
+                    .unwrap()
+                    .is_complete()),
                 _ => pager.evict(page..page + PAGE).unwrap(),
             }
+            moves += 1;
         }
         stop.store(true, Ordering::Relaxed);
-        writers
-            .into_iter()
-            .map(|writer| writer.join().unwrap())
-            .collect()
     });
-    for (n, rounds) in counts.iter().enumerate() {
-        for page in 0..4 {
+    println!("{moves} moves, {rounds:?} rounds in {:?}", start.elapsed());
+    for (n, rounds) in rounds.iter().enumerate() {
+        let rounds = rounds.load(Ordering::Relaxed);
+        assert!(
+            rounds >= ROUNDS,
+            "writer {n} made {rounds} rounds during {moves} moves"
+        );
+        for page in 0..PAGES {
             let at = page * PAGE + n * 8;
             let stored = u64::from_le_bytes(region.as_slice()[at..at + 8].try_into().unwrap());
-            assert_eq!(stored, *rounds, "thread {n}, page {page}");
+            assert_eq!(stored, rounds, "thread {n}, page {page}");
         }
     }
-    assert!(counts.iter().sum::<u64>() > 0);
     transport.assert_clean();
 }

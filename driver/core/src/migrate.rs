@@ -443,12 +443,7 @@ impl<'a> Migrator<'a> {
     fn next_give_back(&self) -> Option<(usize, usize)> {
         let stays = self.direction == Direction::ToDevice && self.after == Holder::Device;
         self.run_from(self.next, |page| {
-            page.holder == Holder::Device
-                && match page.result {
-                    PageResult::Done => !stays,
-                    PageResult::Quarantined => false,
-                    _ => true,
-                }
+            page.holder == Holder::Device && !(stays && page.result == PageResult::Done)
         })
     }
 

@@ -44,6 +44,8 @@ pub struct Shared {
     pub reads: Vec<(u64, Intent)>,
     /// Calls of `line_write` that fail from now on.
     pub write_fails: bool,
+    /// Time that a store of a line takes, to widen races.
+    pub slow_store: std::time::Duration,
 }
 
 #[derive(Clone)]
@@ -75,6 +77,7 @@ impl TestTransport {
             dma_limit: usize::MAX,
             reads: Vec::new(),
             write_fails: false,
+            slow_store: std::time::Duration::ZERO,
         })))
     }
 
@@ -205,6 +208,8 @@ impl Transport for TestTransport {
             .map_err(map("line read", hpa, LINE))
     }
     fn line_write(&mut self, hpa: u64, line: &[u8; LINE]) -> Result<()> {
+        let slow = self.lock().slow_store;
+        std::thread::sleep(slow);
         let mut shared = self.lock();
         if shared.write_fails || shared.model.faults.gone {
             return Err(TransportError::Timeout {

@@ -4,12 +4,19 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod flit;
 mod hdl;
+mod list;
+mod sim;
+mod target;
 mod tools;
+mod traffic;
 
 const EXAMPLES: &str = "\
 Examples:
+  cxlmem bench all                                latency, bandwidth, a real file's pages there and back; report
+  cxlmem sim run random --ops 100000 --seed 7     line operations against a golden memory
   cxlmem hdl emit --config full -o target/rtl     write the controller's Verilog
   cxlmem hdl lint                                 every gate, every configuration
   cxlmem hdl synth --config full --part LFE5U-85F-6 --json synth.json
@@ -26,16 +33,25 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Measure latency, bandwidth, migration and locality
+    Bench(bench::Args),
     /// Read a flit field by field, or make one
     Flit(flit::Args),
     /// Print, check and place the RTL
     Hdl(hdl::Args),
+    /// List devices, regions, links and errors
+    List(list::Args),
+    /// Drive the simulated controller
+    Sim(sim::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Bench(args) => bench::run(args),
         Command::Flit(args) => flit::run(args),
         Command::Hdl(args) => hdl::run(args),
+        Command::List(args) => list::run(args),
+        Command::Sim(args) => sim::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

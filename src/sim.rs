@@ -1,0 +1,139 @@
+//! `cxlmem sim`: drive the simulated controller with a workload; every read is compared with a golden memory.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{bail, Context, Result};
+use clap::{Args as ClapArgs, Subcommand};
+use cxlmem_protocol::regs;
+use cxlmem_sim::rng::seed_from_env;
+use cxlmem_sim::system::{Options, System};
+use serde_json::{json, Value};
+
+use crate::target;
+use crate::traffic::{Traffic, Workload};
+
+/// Operations under way at once.
+const OPEN: u64 = 128;
+/// Cycles between top-ups.
+const BATCH: u64 = 32;
+
+/// Arguments of `cxlmem sim`.
+#[derive(ClapArgs, Debug)]
+pub struct Args {
+    #[command(subcommand)]
+    command: SimCommand,
+}
+
+#[derive(Subcommand, Debug)]
+enum SimCommand {
+    /// Run a workload of line operations, checking every response
+    Run(Run),
+}
+
+#[derive(ClapArgs, Debug)]
+struct Run {
+    /// What to run
+    #[arg(value_enum)]
+    workload: Workload,
+    /// Named configuration
+    #[arg(long, default_value = "sim", value_name = "NAME")]
+    config: String,
+    /// Line operations
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    ops: u64,
+    /// Seed; printed, and equal seeds give equal runs (also CXLMEM_SEED)
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Write an FST trace of every signal; needs a build with `--features cxlmem-sim/trace`
+    #[arg(long, value_name = "FILE.fst")]
+    trace: Option<PathBuf>,
+    /// Print the outcome as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Carries out `cxlmem sim`.
+pub fn run(args: Args) -> Result<()> {
+    match args.command {
+        SimCommand::Run(run) => workload(&run),
+    }
+}
+
+fn workload(args: &Run) -> Result<()> {
+    let config = target::config(&args.config).map_err(anyhow::Error::msg)?;
+    let seed = args.seed.unwrap_or_else(|| seed_from_env(1));
+    let options = Options { seed, host_mem_bytes: 1 << 20, trace: args.trace.clone(), ..Options::default() };
+    let mut system = System::new(config.name, options).context("cannot start the simulation")?;
+    system.bring_up().context("the device does not come up")?;
+    let mut traffic = Traffic::new(args.workload, &system, seed);
+    let bar = crate::bench::progress::Progress::new(args.json).bar(args.ops, args.workload.name());
+    let (start, clock) = (system.now(), Instant::now());
+    let mut shown = 0;
+    while traffic.issued() < args.ops || !system.home().is_idle() {
+        traffic.top_up(&mut system, OPEN, args.ops)?;
+        system.run(BATCH);
+        let done = system.home().counters().done;
+        bar.add(done - shown);
+        shown = done;
+        if system.home().first_difference().is_some() || system.home().counters().timeouts > 0 {
+            break;
+        }
+    }
+    drop(bar);
+    let seconds = clock.elapsed().as_secs_f64();
+    let outcome = outcome(&mut system, start, seconds)?;
+    if args.json {
+        let mut all = json!({ "workload": args.workload.name(), "config": config.name, "seed": seed });
+        if let (Some(all), Value::Object(outcome)) = (all.as_object_mut(), outcome) {
+            all.extend(outcome);
+        }
+        println!("{}", serde_json::to_string_pretty(&all)?);
+    } else {
+        println!("{}, configuration {}, seed {seed}", args.workload.name(), config.name);
+        for (name, value) in outcome.as_object().into_iter().flatten() {
+            println!("  {name:<24} {value}");
+        }
+    }
+    verdict(&system, args, seed)
+}
+
+fn outcome(system: &mut System, start: u64, seconds: f64) -> Result<Value> {
+    let (home, link) = (system.home().counters(), system.link().counters());
+    let cycles = system.now() - start;
+    let mut count = |offset| system.mmio_read32(offset).context("cannot read the device's counters");
+    Ok(json!({
+        "operations": home.done,
+        "cycles": cycles,
+        "compared_reads": home.compared,
+        "timeouts": home.timeouts,
+        "stray_responses": home.strays,
+        "flits_to_device": link.flits_sent,
+        "flits_to_host": link.flits_received,
+        "data_slots_per_cycle": (link.data_slots_received + 4 * link.lines_sent) as f64 / cycles as f64,
+        "crc_errors_device": count(regs::RxCrcErrors::OFFSET)?,
+        "crc_errors_host": link.crc_errors,
+        "protocol_errors_device": count(regs::RxProtocolErrors::OFFSET)?,
+        "protocol_errors_host": link.protocol_errors,
+        "simulated_cycles_per_s": (cycles as f64 / seconds).round(),
+    }))
+}
+
+/// Errors are shown after the figures, with what replays them.
+fn verdict(system: &System, args: &Run, seed: u64) -> Result<()> {
+    let replay = || {
+        let config = system.config().name;
+        format!("replay it with `cxlmem sim run {} --config {config} --ops {} --seed {seed}`", args.workload.name(), args.ops)
+    };
+    if let Some(difference) = system.home().first_difference() {
+        bail!("a response is wrong: {difference}; {}", replay());
+    }
+    let timeouts = system.home().counters().timeouts;
+    if timeouts > 0 {
+        bail!("{timeouts} operations got no response; {}", replay());
+    }
+    if let Some((cycle, error)) = system.link().first_error() {
+        bail!("the device broke a rule of the link at cycle {cycle}: {error}; {}", replay());
+    }
+    Ok(())
+}

@@ -1,0 +1,215 @@
+//! What `--target` names: the simulator as a transport of the driver.
+
+use anyhow::{bail, Result};
+use cxlmem_driver::{HpaWindow, Intent, MsiMessage, Transport, TransportError};
+use cxlmem_hdl::Config;
+use cxlmem_sim::home::HomeError;
+use cxlmem_sim::system::{Access, Options, System, SystemError};
+use pcie_sim::config::AccessError;
+use pcie_sim::host::RequestError;
+
+/// Bytes of a line.
+const LINE: usize = 64;
+
+/// The simulator behind the driver.
+pub struct SimTarget {
+    system: System,
+}
+
+impl SimTarget {
+    /// Powers a simulated device up.
+    ///
+    /// # Errors
+    /// [`SystemError`].
+    pub fn new(config: &str, options: Options) -> Result<SimTarget, SystemError> {
+        Ok(SimTarget { system: System::new(config, options)? })
+    }
+
+    /// Media ready, decoder 0 committed, link up: for a device that the driver will not open.
+    ///
+    /// # Errors
+    /// [`SystemError`].
+    pub fn bring_up(&mut self) -> Result<(), SystemError> {
+        self.system.bring_up()
+    }
+}
+
+/// Refuses every target but the simulator: nothing else is there yet.
+pub fn check(target: &str) -> Result<()> {
+    match target.split(':').next() {
+        Some("sim") if target == "sim" => Ok(()),
+        Some("serial" | "dev") => {
+            bail!("target `{target}`: boards and device files are not supported yet; use `--target sim`")
+        }
+        _ => bail!("unknown target `{target}`: the only one so far is `sim`"),
+    }
+}
+
+/// The configuration of that name, for clap.
+pub fn config(name: &str) -> Result<&'static Config, String> {
+    let known = || Config::all().iter().map(|c| c.name).collect::<Vec<_>>().join(", ");
+    Config::by_name(name).ok_or_else(|| {
+        let nearest = Config::all().iter().min_by_key(|c| distance(c.name, name)).filter(|c| distance(c.name, name) <= 2);
+        let hint = nearest.map_or(String::new(), |c| format!("; did you mean `{}`?", c.name));
+        format!("no configuration is called `{name}`{hint} There are: {}", known())
+    })
+}
+
+/// Edit distance: insertions, deletions and replacements that turn `a` into `b`.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().take(64).collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+type Answer<T> = Result<T, TransportError>;
+
+/// A refused or unanswered access to a register or to configuration space.
+fn access(operation: &'static str, address: u64, error: &AccessError) -> TransportError {
+    match error {
+        AccessError::Request { error: RequestError::Timeout { ticks }, .. } => {
+            TransportError::Timeout { operation, address, cycles: *ticks }
+        }
+        AccessError::Request { error, .. } => TransportError::Completion { operation, address, status: error.to_string() },
+        other => TransportError::Other(format!("{operation}: {other}")),
+    }
+}
+
+/// A failed line operation or DMA access.
+fn failed(operation: &'static str, address: u64, bytes: u64, error: SystemError) -> TransportError {
+    match error {
+        SystemError::NoMemory(address) => TransportError::NoMemory { address },
+        SystemError::Line(HomeError::Timeout { after, .. }) => TransportError::Timeout { operation, address, cycles: after },
+        SystemError::OutOfDmaMemory(bytes) => TransportError::OutOfDmaMemory { bytes },
+        SystemError::DmaAddress { .. } => TransportError::Address { operation, address, bytes },
+        SystemError::Access(error) => access(operation, address, &error),
+        other => TransportError::Other(format!("{operation} at {address:#x}: {other}")),
+    }
+}
+
+fn right(intent: Intent) -> Access {
+    match intent {
+        Intent::Shared => Access::Shared,
+        Intent::Exclusive => Access::Exclusive,
+    }
+}
+
+impl Transport for SimTarget {
+    fn describe(&self) -> String {
+        format!("simulator, configuration {}, seed {}", self.system.config().name, self.system.options().seed)
+    }
+
+    fn config_read32(&mut self, offset: u16) -> Answer<u32> {
+        self.system.config_read32(offset).map_err(|e| access("configuration read", offset.into(), &e))
+    }
+
+    fn config_write32(&mut self, offset: u16, value: u32) -> Answer<()> {
+        self.system.config_write32(offset, value).map_err(|e| access("configuration write", offset.into(), &e))
+    }
+
+    fn mmio_read32(&mut self, offset: u32) -> Answer<u32> {
+        self.system.mmio_read32(offset).map_err(|e| access("register read", offset.into(), &e))
+    }
+
+    fn mmio_write32(&mut self, offset: u32, value: u32) -> Answer<()> {
+        self.system.mmio_write32(offset, value).map_err(|e| access("register write", offset.into(), &e))
+    }
+
+    fn dma_alloc(&mut self, bytes: usize, _align: usize) -> Answer<u64> {
+        // Every allocation is whole pages, the largest alignment that can be asked for.
+        self.system.dma_alloc(bytes).map_err(|e| failed("DMA allocation", 0, bytes as u64, e))
+    }
+
+    fn dma_free(&mut self, bus: u64, bytes: usize) {
+        // The trait has no way to report a range that was never given out; nothing is freed then.
+        let _ = self.system.dma_free(bus, bytes);
+    }
+
+    fn dma_read(&mut self, bus: u64, out: &mut [u8]) -> Answer<()> {
+        let bytes = out.len() as u64;
+        self.system.dma_read(bus, out).map_err(|e| failed("DMA memory read", bus, bytes, e))
+    }
+
+    fn dma_write(&mut self, bus: u64, data: &[u8]) -> Answer<()> {
+        self.system.dma_write(bus, data).map_err(|e| failed("DMA memory write", bus, data.len() as u64, e))
+    }
+
+    fn hdm_window(&mut self) -> Answer<HpaWindow> {
+        let (base, size) = self.system.hdm_window();
+        Ok(HpaWindow { base, size })
+    }
+
+    fn line_read(&mut self, hpa: u64, intent: Intent, line: &mut [u8; LINE]) -> Answer<bool> {
+        let result = self.system.read_line(hpa, right(intent));
+        let (data, poison) = result.map_err(|e| failed("line read", hpa, LINE as u64, e))?;
+        *line = data;
+        Ok(poison)
+    }
+
+    fn line_write(&mut self, hpa: u64, line: &[u8; LINE]) -> Answer<()> {
+        self.system.write_line(hpa, line).map_err(|e| failed("line write", hpa, LINE as u64, e))
+    }
+
+    fn line_flush(&mut self, hpa: u64, bytes: u64) -> Answer<()> {
+        self.system.flush(hpa, bytes).map_err(|e| failed("line flush", hpa, bytes, e))
+    }
+
+    fn lines_read(&mut self, hpa: u64, intent: Intent, lines: &mut [[u8; LINE]]) -> Answer<u64> {
+        let bytes = (lines.len() * LINE) as u64;
+        self.system.read_lines(hpa, right(intent), lines).map_err(|e| failed("line read", hpa, bytes, e))
+    }
+
+    fn irq_message(&mut self, vector: u16) -> Answer<Option<MsiMessage>> {
+        let (address, data) = self.system.irq_message(vector);
+        Ok(Some(MsiMessage { address, data }))
+    }
+
+    fn wait_irq(&mut self, vector: u16, budget: u64) -> Answer<bool> {
+        Ok(self.system.wait_irq(vector, budget))
+    }
+
+    fn now_cycles(&mut self) -> Answer<u64> {
+        Ok(self.system.now())
+    }
+
+    fn clock_hz(&self) -> u64 {
+        self.system.clock_hz()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_configurations_name_the_nearest() {
+        assert_eq!(config("full").unwrap().name, "full");
+        let e = config("smal").unwrap_err();
+        assert!(e.contains("`smal`") && e.contains("did you mean `small`?") && e.contains("sim-ext"), "{e}");
+        assert!(!config("enormous").unwrap_err().contains("did you mean"));
+    }
+
+    #[test]
+    fn only_the_simulator_is_a_target() {
+        check("sim").unwrap();
+        for bad in ["serial:/dev/ttyUSB0", "dev:/dev/cxlmem0", "sim:2", "", "moon"] {
+            let e = check(bad).unwrap_err().to_string();
+            assert!(e.contains("`sim`") || e.contains("--target sim"), "{e}");
+        }
+    }
+
+    #[test]
+    fn distances() {
+        for (a, b, d) in [("", "", 0), ("sim", "sim", 0), ("sim", "", 3), ("", "ab", 2), ("small", "smal", 1), ("full", "fool", 2), ("tiny", "tinny", 1)] {
+            assert_eq!(distance(a, b), d, "{a} {b}");
+        }
+    }
+}

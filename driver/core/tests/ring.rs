@@ -4,6 +4,7 @@ mod model;
 
 use cxlmem_driver_core::engine::{flags, Descriptor, Opcode, Status};
 use cxlmem_driver_core::{DmaMem, Error, Limits, Ring, RingMemory};
+use cxlmem_protocol::regs;
 use model::Model;
 
 fn ring_of(model: &mut Model, log2: u32) -> Ring {
@@ -167,10 +168,8 @@ fn a_ring_outside_host_memory_is_an_engine_fault() {
 fn an_overwritten_record_is_foreign() {
     let mut model = Model::new(4);
     let mut ring = ring_of(&mut model, 2);
-    let completions = (0..3)
-        .map(|n| model::HOST_BASE + n * 4096)
-        .find(|&at| model.regs[&cxlmem_protocol::regs::EngCplLo::OFFSET] == at as u32);
-    let at = completions.expect("the ring's memory");
+    let at = u64::from(model.regs[&regs::EngCplLo::OFFSET])
+        | u64::from(model.regs[&regs::EngCplHi::OFFSET]) << 32;
     ring.submit(&mut model, &[nop(1)]).unwrap();
     model.dma_write(at, &[0x77, 0x66, 0, 1]).unwrap();
     assert_eq!(
@@ -216,4 +215,23 @@ fn bad_rings_are_refused() {
             "{memory:?} {vector}"
         );
     }
+}
+
+#[test]
+fn a_record_of_before_a_restart_is_foreign() {
+    let mut model = Model::new(4);
+    let mut ring = ring_of(&mut model, 2);
+    ring.run(&mut model, &nop(1), 1000).unwrap();
+    let at = u64::from(model.regs[&regs::EngCplLo::OFFSET])
+        | u64::from(model.regs[&regs::EngCplHi::OFFSET]) << 32;
+    let late = model.host_bytes(at, 32);
+    ring.start(&mut model).unwrap();
+    ring.submit(&mut model, &[nop(1)]).unwrap();
+    model.dma_write(at, &late).unwrap();
+    let expected = Error::ForeignCompletion {
+        at,
+        expected: 1,
+        found: 0,
+    };
+    assert_eq!(ring.reap(&mut model), Err(expected));
 }

@@ -171,7 +171,8 @@ impl Logic for Top {
         self.writes.rwd.next = self.rx.rwd.val();
         self.writes.data.next = self.rx.data.val();
         self.rx.rwd_pop.next = self.writes.rwd_pop.val();
-        self.rx.data_index.next = self.writes.data_index.val();
+        self.rx.fetch.next = self.writes.fetch.val();
+        self.rx.fetch_be.next = self.writes.fetch_be.val();
         self.reads.rwd_line.next = self.writes.head_line.val();
         self.writes.req_line.next = self.reads.head_line.val();
         self.reads.rwd_match.next = self.writes.rwd_match.val();

@@ -1,13 +1,16 @@
 //! The request path: takes M2S Req from its queue, checks it, reads the memory and queues DRS or NDR in the memory's order.
 //!
+//! A request is taken from the queue into a stage register with its rule looked up; from there it is checked against the trackers and
+//! issued. The memory's answer is registered too. Both cut the longest paths and cost a cycle each.
+//!
 //! Everything goes through the memory in order, also what needs no data: a miss reads some line and the answer is replaced by all
 //! ones, so no response can overtake another and no second source of responses exists.
 
 use super::rules::ReqRule;
 use super::tracker::Pool;
-use crate::config::Config;
+use crate::config::{Backend, Config};
 use crate::link::messages::{Completion, Request};
-use crate::prim::Fifo;
+use crate::prim::{Fifo, Param};
 use rust_hdl::prelude::*;
 
 /// What the memory's next answer is for.
@@ -71,6 +74,17 @@ pub struct Reads {
     pub ev_nxm: Signal<Out, Bit>,
     pub ev_error: Signal<Out, Bit>,
     rule: ReqRule,
+    stage_valid: DFF<Bit>,
+    stage: DFF<Request>,
+    stage_legal: DFF<Bit>,
+    stage_silent: DFF<Bit>,
+    stage_data: DFF<Bit>,
+    stage_store: DFF<Bit>,
+    answer_valid: DFF<Bit>,
+    answer_idx: DFF<Bits<2>>,
+    answer_data: DFF<Bits<128>>,
+    answer_poison: DFF<Bit>,
+    answer_meta: DFF<Bits<2>>,
     pool: Pool<16, 4>,
     pending: Fifo<Pending, 5>,
     used: DFF<Bits<5>>,
@@ -83,12 +97,18 @@ pub struct Reads {
     next_pending: Signal<Local, Pending>,
     oldest: Signal<Local, Pending>,
     finish: Signal<Local, Bit>,
+    load: Signal<Local, Bit>,
+    announce: Signal<Local, Bit>,
+    /// The back end gives a line's beats in consecutive cycles: the DRS header may leave with the first of them, since chunk *k* is
+    /// needed no earlier than *k* + 1 cycles after the header (and one without must wait for the last: `cxl-mem 8.1`).
+    contiguous: Param<Bit>,
 }
 
 impl Reads {
     pub fn new(config: &Config) -> Self {
         Self {
             pool: Pool::new(config.req_trackers),
+            contiguous: Param::new(config.backend == Backend::Block),
             ..Default::default()
         }
     }
@@ -97,27 +117,26 @@ impl Reads {
 impl Logic for Reads {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, used);
+        dff_setup!(
+            self, clock, used, stage_valid, stage, stage_legal, stage_silent, stage_data, stage_store,
+            answer_valid, answer_idx, answer_data, answer_poison, answer_meta
+        );
         self.pool.clock.next = self.clock.val();
         self.pool.reset.next = self.reset.val();
         self.pending.clock.next = self.clock.val();
         self.pending.reset.next = self.reset.val();
 
-        // The head of the queue
-        self.head.next = self.req.val();
-        self.head_line.next = self.head.val().line;
-        self.rule.opcode.next = self.head.val().opcode;
-        self.rule.meta_field.next = self.head.val().meta_field;
-        self.rule.snp_type.next = self.head.val().snp_type;
-        self.pool.lookup0.next = self.head.val().line;
+        // The stage
+        self.head_line.next = self.stage.q.val().line;
+        self.pool.lookup0.next = self.stage.q.val().line;
         self.pool.lookup1.next = self.rwd_line.val();
         self.req_match.next = self.pool.match1.val();
-        self.hit.next = self.head.val().hit == 1;
+        self.hit.next = self.stage.q.val().hit == 1;
         // A second request for a line in flight breaks the host's obligation (cxl-mem 8.1): handled as an illegal one.
-        self.legal.next = self.rule.legal.val()
+        self.legal.next = self.stage_legal.q.val()
             & !(self.hit.val() & (self.pool.match0.val() | self.rwd_match.val()));
         self.room.next = !self.pool.full.val() & !self.pending.full.val();
-        if self.rule.data.val() {
+        if self.stage_data.q.val() {
             if self.used.q.val() > 15 {
                 self.room.next = false;
             }
@@ -127,21 +146,21 @@ impl Logic for Reads {
             }
         }
         // MemSpecRd is a hint without completion; it is not acted upon.
-        self.dropped.next = self.req_valid.val() & self.rule.silent.val();
-        self.rd_valid.next = self.req_valid.val() & self.room.val() & !self.rule.silent.val();
+        self.dropped.next = self.stage_valid.q.val() & self.stage_silent.q.val();
+        self.rd_valid.next =
+            self.stage_valid.q.val() & self.room.val() & !self.stage_silent.q.val();
         self.go.next = self.rd_valid.val() & self.rd_ready.val();
-        self.req_pop.next = self.go.val() | self.dropped.val();
-        self.rd_line.next = self.head.val().line;
-        self.rd_nodata.next = !self.rule.data.val();
-        self.rd_meta_we.next = self.legal.val() & self.hit.val() & self.rule.store_meta.val();
-        self.rd_meta.next = self.head.val().meta_value;
+        self.rd_line.next = self.stage.q.val().line;
+        self.rd_nodata.next = !self.stage_data.q.val();
+        self.rd_meta_we.next = self.legal.val() & self.hit.val() & self.stage_store.q.val();
+        self.rd_meta.next = self.stage.q.val().meta_value;
         self.pool.allocate.next = self.go.val();
-        self.pool.allocate_line.next = self.head.val().line;
-        self.ndr_reserve.next = self.go.val() & !self.rule.data.val();
-        self.next_pending.next.tag = self.head.val().tag;
-        self.next_pending.next.ld_id = self.head.val().ld_id;
+        self.pool.allocate_line.next = self.stage.q.val().line;
+        self.ndr_reserve.next = self.go.val() & !self.stage_data.q.val();
+        self.next_pending.next.tag = self.stage.q.val().tag;
+        self.next_pending.next.ld_id = self.stage.q.val().ld_id;
         self.next_pending.next.data = 0.into();
-        if self.rule.data.val() {
+        if self.stage_data.q.val() {
             self.next_pending.next.data = 1.into();
         }
         self.next_pending.next.meta = 0.into();
@@ -149,7 +168,7 @@ impl Logic for Reads {
         self.next_pending.next.poison = 0.into();
         self.next_pending.next.nxm = 0.into();
         if self.legal.val() & self.hit.val() {
-            if self.rule.store_meta.val() {
+            if self.stage_store.q.val() {
                 self.next_pending.next.meta = 1.into();
             }
         } else {
@@ -163,21 +182,50 @@ impl Logic for Reads {
         }
         self.pending.write.next = self.go.val();
         self.pending.write_data.next = self.next_pending.val();
-        self.ev_req.next = self.req_pop.val();
+        self.ev_req.next = self.go.val() | self.dropped.val();
         self.ev_nxm.next = self.go.val() & !self.hit.val();
-        self.ev_error.next = self.req_pop.val() & !self.legal.val();
+        self.ev_error.next = self.ev_req.val() & !self.legal.val();
+
+        // From the queue to the stage
+        self.head.next = self.req.val();
+        self.rule.opcode.next = self.head.val().opcode;
+        self.rule.meta_field.next = self.head.val().meta_field;
+        self.rule.snp_type.next = self.head.val().snp_type;
+        self.load.next = self.req_valid.val()
+            & (!self.stage_valid.q.val() | self.go.val() | self.dropped.val());
+        self.req_pop.next = self.load.val();
+        if self.go.val() | self.dropped.val() {
+            self.stage_valid.d.next = false;
+        }
+        if self.load.val() {
+            self.stage_valid.d.next = true;
+            self.stage.d.next = self.req.val();
+            self.stage_legal.d.next = self.rule.legal.val();
+            self.stage_silent.d.next = self.rule.silent.val();
+            self.stage_data.d.next = self.rule.data.val();
+            self.stage_store.d.next = self.rule.store_meta.val();
+        }
 
         // The memory's answer
+        self.answer_valid.d.next = self.rsp_valid.val();
+        self.answer_idx.d.next = self.rsp_idx.val();
+        self.answer_data.d.next = self.rsp_data.val();
+        self.answer_poison.d.next = self.rsp_poison.val();
+        self.answer_meta.d.next = self.rsp_meta.val();
         self.oldest.next = self.pending.read_data.val();
-        self.finish.next = self.rsp_valid.val() & (self.rsp_idx.val() == 3);
+        self.finish.next = self.answer_valid.q.val() & (self.answer_idx.q.val() == 3);
+        self.announce.next = self.finish.val();
+        if self.contiguous.val() {
+            self.announce.next = self.answer_valid.q.val() & (self.answer_idx.q.val() == 0);
+        }
         self.pending.read.next = self.finish.val();
         self.pool.done.next = self.finish.val();
-        self.chunk.next = self.rsp_data.val();
+        self.chunk.next = self.answer_data.q.val();
         if self.oldest.val().ones == 1 {
             self.chunk.next = !bits::<128>(0);
         }
-        self.chunk_write.next = self.rsp_valid.val() & (self.oldest.val().data == 1);
-        self.drs_write.next = self.finish.val() & (self.oldest.val().data == 1);
+        self.chunk_write.next = self.answer_valid.q.val() & (self.oldest.val().data == 1);
+        self.drs_write.next = self.announce.val() & (self.oldest.val().data == 1);
         self.ndr_write.next = self.finish.val() & (self.oldest.val().data == 0);
         self.completion.next.tag = self.oldest.val().tag;
         self.completion.next.ld_id = self.oldest.val().ld_id;
@@ -188,7 +236,7 @@ impl Logic for Reads {
         self.completion.next.poison = 0.into();
         if self.oldest.val().meta == 1 {
             self.completion.next.meta_field = 0.into();
-            self.completion.next.meta_value = self.rsp_meta.val();
+            self.completion.next.meta_value = self.answer_meta.q.val();
         }
         if self.oldest.val().data == 1 {
             if self.oldest.val().nxm == 1 {
@@ -197,22 +245,24 @@ impl Logic for Reads {
             if self.oldest.val().ones == 1 {
                 self.completion.next.poison = self.oldest.val().poison;
             } else {
-                if self.rsp_poison.val() {
+                if self.answer_poison.q.val() {
                     self.completion.next.poison = 1.into();
                 }
             }
         }
 
         // Lines reserved in the transmit buffer, from issue to the last chunk sent
-        if self.go.val() & self.rule.data.val() & !self.line_sent.val() {
+        if self.go.val() & self.stage_data.q.val() & !self.line_sent.val() {
             self.used.d.next = self.used.q.val() + 1;
         }
-        if !(self.go.val() & self.rule.data.val()) & self.line_sent.val() {
+        if !(self.go.val() & self.stage_data.q.val()) & self.line_sent.val() {
             self.used.d.next = self.used.q.val() - 1;
         }
         self.lines_used.next = self.used.q.val();
         if self.reset.val() {
             self.used.d.next = 0.into();
+            self.stage_valid.d.next = false;
+            self.answer_valid.d.next = false;
         }
     }
 }

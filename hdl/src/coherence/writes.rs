@@ -11,7 +11,9 @@ use rust_hdl::prelude::*;
 #[derive(Clone, Copy, Debug, PartialEq, LogicState)]
 pub enum WriteState {
     Idle,
-    /// The byte-enable chunk is at the buffer's output.
+    /// The byte-enable chunk is being fetched.
+    FetchEnables,
+    /// It is at the buffer's output; the first data chunk is being fetched.
     Enables,
     Beats,
 }
@@ -24,7 +26,8 @@ pub struct Writes {
     pub rwd_valid: Signal<In, Bit>,
     pub rwd: Signal<In, Request>,
     pub rwd_pop: Signal<Out, Bit>,
-    pub data_index: Signal<Out, Bits<3>>,
+    pub fetch: Signal<Out, Bit>,
+    pub fetch_be: Signal<Out, Bit>,
     pub data: Signal<In, Bits<128>>,
     // CAM, as in `Reads`
     pub head_line: Signal<Out, Bits<26>>,
@@ -115,7 +118,8 @@ impl Logic for Writes {
             & (!self.last.val() | self.ndr_ready.val());
         self.finish.next = self.advance.val() & self.last.val();
 
-        self.data_index.next = 0.into();
+        self.fetch.next = false;
+        self.fetch_be.next = false;
         match self.state.q.val() {
             WriteState::Idle => {
                 self.beat.d.next = 0.into();
@@ -124,24 +128,27 @@ impl Logic for Writes {
                     self.allowed.d.next = self.hit.val() & self.legal.val();
                     self.store_meta.d.next = self.rule.store_meta.val();
                     if self.head.val().be == 1 {
-                        self.data_index.next = 4.into();
-                        self.state.d.next = WriteState::Enables;
+                        self.state.d.next = WriteState::FetchEnables;
                     } else {
+                        self.fetch.next = true;
                         self.state.d.next = WriteState::Beats;
                     }
                 }
             }
+            WriteState::FetchEnables => {
+                self.fetch_be.next = true;
+                self.state.d.next = WriteState::Enables;
+            }
             WriteState::Enables => {
+                self.fetch.next = true;
                 self.enables.d.next = self.data.val().get_bits::<64>(0);
                 self.state.d.next = WriteState::Beats;
             }
             WriteState::Beats => {
-                self.data_index.next = bit_cast::<3, 2>(self.beat.q.val());
                 if self.advance.val() {
-                    self.data_index.next = bit_cast::<3, 2>(self.beat.q.val()) + 1;
+                    self.fetch.next = !self.last.val();
                     self.beat.d.next = self.beat.q.val() + 1;
                     if self.last.val() {
-                        self.data_index.next = 0.into();
                         self.state.d.next = WriteState::Idle;
                     }
                 }

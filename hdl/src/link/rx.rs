@@ -28,8 +28,9 @@ pub struct Rx {
     pub rwd_valid: Signal<Out, Bit>,
     pub rwd: Signal<Out, Request>,
     pub rwd_pop: Signal<In, Bit>,
-    /// Chunk of the head's line to read: 0..3 data, 4 byte enables. `data` follows one cycle later.
-    pub data_index: Signal<In, Bits<3>>,
+    /// Fetch the head's next data chunk, or (`fetch_be`) its byte-enable chunk: `data` follows one cycle later and is held.
+    pub fetch: Signal<In, Bit>,
+    pub fetch_be: Signal<In, Bit>,
     pub data: Signal<Out, Bits<128>>,
     /// Requests waiting, for DevLoad.
     pub req_level: Signal<Out, Bits<5>>,
@@ -83,6 +84,9 @@ pub struct Rx {
     chunk_wr: DFF<Bits<7>>,
     chunk_good: DFF<Bits<7>>,
     chunk_rd: DFF<Bits<7>>,
+    /// Next data chunk of the head to fetch, and the place of its byte enables.
+    chunk_next: DFF<Bits<7>>,
+    chunk_be: DFF<Bits<7>>,
     // wires
     slot: Signal<Local, Bits<128>>,
     message: Signal<Local, Bits<87>>,
@@ -97,9 +101,9 @@ pub struct Rx {
     is_rwd: Signal<Local, Bit>,
     head_slot: Signal<Local, Bit>,
     roll_next: Signal<Local, Bits<4>>,
-    chunk_next: Signal<Local, Bits<7>>,
+    chunk_end: Signal<Local, Bits<7>>,
     chunk_level: Signal<Local, Bits<7>>,
-    chunk_at: Signal<Local, Bits<7>>,
+    chunk_popped: Signal<Local, Bits<7>>,
     crc_ok: Signal<Local, Bit>,
     accept: Signal<Local, Bit>,
     llctrl: Signal<Local, Bits<4>>,
@@ -117,7 +121,8 @@ impl Logic for Rx {
         dff_setup!(
             self, clock, s1_valid, s1_index, s1_slot, s1_crc, acc, s2_valid, s2_index, s2_slot,
             s2_crc, formats, control, be, all_data, rwd_seen, credits, is_init, exempt, roll,
-            roll_good, init_seen, flit_seen, dead, chunk_wr, chunk_good, chunk_rd
+            roll_good, init_seen, flit_seen, dead, chunk_wr, chunk_good, chunk_rd, chunk_next,
+            chunk_be
         );
         self.reqs.clock.next = self.clock.val();
         self.rwds.clock.next = self.clock.val();
@@ -262,11 +267,11 @@ impl Logic for Rx {
         self.chunks.write.next = self.is_data.val();
         self.chunks.write_address.next = bit_cast::<6, 7>(self.chunk_wr.q.val());
         self.chunks.write_data.next = self.slot.val();
-        self.chunk_next.next = self.chunk_wr.q.val();
+        self.chunk_end.next = self.chunk_wr.q.val();
         if self.is_data.val() {
-            self.chunk_next.next = self.chunk_wr.q.val() + 1;
+            self.chunk_end.next = self.chunk_wr.q.val() + 1;
         }
-        self.chunk_wr.d.next = self.chunk_next.val();
+        self.chunk_wr.d.next = self.chunk_end.val();
 
         // End of the flit
         self.crc_ok.next = self.acc.q.val() == self.s2_crc.q.val();
@@ -282,7 +287,7 @@ impl Logic for Rx {
         if self.last.val() {
             if self.accept.val() {
                 self.roll_good.d.next = self.roll_next.val();
-                self.chunk_good.d.next = self.chunk_next.val();
+                self.chunk_good.d.next = self.chunk_end.val();
                 self.rsp_code.next = self.credits.q.val().get_bits::<4>(0);
                 self.drs_code.next = self.credits.q.val().get_bits::<4>(4);
                 if self.is_init.q.val() {
@@ -346,16 +351,24 @@ impl Logic for Rx {
                 self.rwd_valid.next = self.chunk_level.val() > 3;
             }
         }
-        self.chunk_at.next = self.chunk_rd.q.val() + bit_cast::<7, 3>(self.data_index.val());
-        if self.rwd_pop.val() {
-            if self.rwd_head.val().be == 1 {
-                self.chunk_rd.d.next = self.chunk_rd.q.val() + 5;
-            } else {
-                self.chunk_rd.d.next = self.chunk_rd.q.val() + 4;
-            }
+        // Addresses come straight from registers; only the read enable is decided late.
+        if self.fetch.val() {
+            self.chunk_next.d.next = self.chunk_next.q.val() + 1;
         }
-        self.chunks.read.next = true;
-        self.chunks.read_address.next = bit_cast::<6, 7>(self.chunk_at.val());
+        self.chunk_popped.next = self.chunk_rd.q.val() + 4;
+        if self.rwd_head.val().be == 1 {
+            self.chunk_popped.next = self.chunk_rd.q.val() + 5;
+        }
+        if self.rwd_pop.val() {
+            self.chunk_rd.d.next = self.chunk_popped.val();
+            self.chunk_next.d.next = self.chunk_popped.val();
+        }
+        self.chunk_be.d.next = self.chunk_rd.q.val() + 4;
+        self.chunks.read.next = self.fetch.val() | self.fetch_be.val();
+        self.chunks.read_address.next = bit_cast::<6, 7>(self.chunk_next.q.val());
+        if self.fetch_be.val() {
+            self.chunks.read_address.next = bit_cast::<6, 7>(self.chunk_be.q.val());
+        }
         self.data.next = self.chunks.read_data.val();
 
         self.good_flit_seen.next = self.flit_seen.q.val();
@@ -373,6 +386,7 @@ impl Logic for Rx {
             self.chunk_wr.d.next = 0.into();
             self.chunk_good.d.next = 0.into();
             self.chunk_rd.d.next = 0.into();
+            self.chunk_next.d.next = 0.into();
         }
     }
 }

@@ -190,7 +190,7 @@ impl Logic for Rx {
             & ((self.first.val() & (self.format.val() == 4))
                 | (!self.first.val() & (self.format.val() == 5)))
             & (self.rwd_view.msg.val().valid == 1)
-            & !self.rwd_seen.q.val();
+            & (self.first.val() | !self.rwd_seen.q.val());
 
         // Flit state
         if self.s2_valid.q.val() {

@@ -1,6 +1,6 @@
 //! `cxlmem hdl`: print, check and place the RTL.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -147,6 +147,7 @@ fn lint(only: Option<&'static Config>, json: Option<&Path>) -> Result<()> {
     };
     let mut lint = Lint::default();
     lint.gate("source", || source::check_tree(&gates::source_tree()))?;
+    let mut memories = BTreeSet::new();
     for c in configs {
         let name = |gate: &str| format!("{gate} {}", c.name);
         let verilog = cxlmem_hdl::emit(c).with_context(|| format!("configuration {}", c.name))?;
@@ -154,7 +155,7 @@ fn lint(only: Option<&'static Config>, json: Option<&Path>) -> Result<()> {
         lint.gate(&name("yosys"), || yosys::check(&verilog, "top"))?;
         let blocks = ram::block_rams(&verilog);
         if blocks <= MOST_BLOCK_RAMS {
-            lint.gate(&name("ram"), || ram::check(&verilog))?;
+            lint.gate(&name("ram"), || ram::check(&verilog, &mut memories))?;
         } else {
             eprintln!(
                 "{}: not run: {blocks} block RAMs exist only in simulation",

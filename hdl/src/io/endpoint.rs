@@ -264,10 +264,10 @@ impl Logic for Endpoint {
             State::Access => {
                 self.bus_valid.next = true;
                 if self.bus_done.val() {
-                    self.address.d.next = self.address.q.val() | 1;
                     self.payload.d.next = (self.payload.q.val() >> 32)
                         | (bit_cast::<64, 32>(self.bus_rdata.val()) << 32);
                     if self.two.q.val() {
+                        self.address.d.next = self.address.q.val() | 1;
                         self.state.d.next = State::AccessSecond;
                     } else if self.write.q.val() {
                         self.state.d.next = State::Header;

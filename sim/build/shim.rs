@@ -121,10 +121,9 @@ extern "C" void cxlmem_{ident}_settle(Model* m) {{ half(m, false); }}
 extern "C" void cxlmem_{ident}_edge(Model* m) {{ half(m, true); }}
 
 // The bare loop that the Rust harness is measured against: recorded inputs, two evaluations a cycle, nothing else.
-// Returns a digest of all slots sent, so that the work cannot be skipped and can be compared.
-extern "C" uint64_t cxlmem_{ident}_replay(Model* m, const Record* r, size_t cycles) {{
+// Returns the digest with all slots sent, so that the work cannot be skipped and can be compared.
+extern "C" uint64_t cxlmem_{ident}_replay(Model* m, const Record* r, size_t cycles, uint64_t digest) {{
   const Ports* p = &m->ports;
-  uint64_t digest = 0;
   for (const Record* end = r + cycles; r != end; ++r) {{
 {copy_in}    half(m, false);
     if (*p->tx_valid) {{
@@ -247,7 +246,7 @@ extern "C" {{
     fn cxlmem_{id}_free(model: *mut Model);
     fn cxlmem_{id}_settle(model: *mut Model);
     fn cxlmem_{id}_edge(model: *mut Model);
-    fn cxlmem_{id}_replay(model: *mut Model, records: *const Record, cycles: usize) -> u64;
+    fn cxlmem_{id}_replay(model: *mut Model, records: *const Record, cycles: usize, digest: u64) -> u64;
     fn cxlmem_{id}_trace(model: *mut Model, path: *const std::ffi::c_char) -> std::ffi::c_int;
     fn cxlmem_{id}_coverage(model: *mut Model, path: *const std::ffi::c_char) -> std::ffi::c_int;
 }}

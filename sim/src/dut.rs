@@ -16,7 +16,7 @@ pub(crate) struct Entry {
     free: unsafe extern "C" fn(*mut Model),
     settle: unsafe extern "C" fn(*mut Model),
     edge: unsafe extern "C" fn(*mut Model),
-    replay: unsafe extern "C" fn(*mut Model, *const Record, usize) -> u64,
+    replay: unsafe extern "C" fn(*mut Model, *const Record, usize, u64) -> u64,
     trace: unsafe extern "C" fn(*mut Model, *const c_char) -> c_int,
     coverage: unsafe extern "C" fn(*mut Model, *const c_char) -> c_int,
 }
@@ -71,7 +71,7 @@ pub struct Dut {
     model: *mut Model,
     ports: Ports,
     cycles: u64,
-    recording: Option<Vec<Record>>,
+    recording: Option<Box<Recording>>,
 }
 
 // SAFETY: the model is reachable only through this value, and Verilator keeps no thread-local state between evaluations.
@@ -120,7 +120,7 @@ impl Dut {
     pub fn settle(&mut self) {
         if let Some(r) = &mut self.recording {
             // SAFETY: the model owns the ports and lives as long as `self`.
-            r.push(unsafe { Record::read(&self.ports) });
+            r.inputs.push(unsafe { Record::read(&self.ports) });
         }
         // SAFETY: `model` came from this entry's `new` and is freed only in `drop`.
         unsafe { (self.entry.settle)(self.model) }
@@ -129,6 +129,9 @@ impl Dut {
     /// Rising edge of the clock.
     #[inline(always)]
     pub fn edge(&mut self) {
+        if self.recording.is_some() {
+            self.record_outputs();
+        }
         // SAFETY: as in `settle`.
         unsafe { (self.entry.edge)(self.model) }
         self.cycles += 1;
@@ -154,24 +157,48 @@ impl Dut {
         self.set_reset(false);
     }
 
-    /// From now on the inputs of every cycle are kept, for [`Dut::replay`]. About 70 bytes a cycle.
-    pub fn start_recording(&mut self, capacity: usize) {
-        self.recording = Some(Vec::with_capacity(capacity));
+    /// From now on the inputs of every cycle are kept, for [`Dut::replay`]. About 100 bytes a cycle.
+    pub fn start_recording(&mut self) {
+        self.recording = Some(Box::default());
+    }
+
+    /// The slots sent from here on count for [`Recording::digest`].
+    pub fn mark_recording(&mut self) {
+        if let Some(r) = &mut self.recording {
+            r.mark = r.inputs.len();
+            r.digest = 0;
+        }
     }
 
     /// Ends recording.
     pub fn stop_recording(&mut self) -> Recording {
-        Recording(self.recording.take().unwrap_or_default())
+        *self.recording.take().unwrap_or_default()
+    }
+
+    /// The same arithmetic as in the shim's replay loop.
+    #[cold]
+    fn record_outputs(&mut self) {
+        if self.tx_valid() {
+            let slot = words(self.tx_slot());
+            if let Some(r) = &mut self.recording {
+                for word in slot {
+                    r.digest = r
+                        .digest
+                        .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+                        .wrapping_add(u64::from(word));
+                }
+            }
+        }
     }
 
     /// Runs recorded cycles `from..to` in a bare C++ loop: the yardstick for the cost of this harness.
-    /// Returns a digest of the slots sent. The range is clipped to the recording.
-    pub fn replay(&mut self, recording: &Recording, from: usize, to: usize) -> u64 {
-        let to = to.min(recording.0.len());
-        let records = &recording.0[from.min(to)..to];
+    /// `digest` is that of the slots sent before; returns it with those of this range. The range is clipped to the recording.
+    pub fn replay(&mut self, recording: &Recording, from: usize, to: usize, digest: u64) -> u64 {
+        let to = to.min(recording.inputs.len());
+        let records = &recording.inputs[from.min(to)..to];
         self.cycles += records.len() as u64;
         // SAFETY: `records` is valid for `records.len()` reads, and `Record` is generated from the same list on both sides.
-        unsafe { (self.entry.replay)(self.model, records.as_ptr(), records.len()) }
+        unsafe { (self.entry.replay)(self.model, records.as_ptr(), records.len(), digest) }
     }
 
     /// Starts an FST trace. Only in a build with feature `trace`.
@@ -213,17 +240,32 @@ impl Drop for Dut {
 }
 
 /// Inputs of a stretch of cycles.
-pub struct Recording(Vec<Record>);
+#[derive(Default)]
+pub struct Recording {
+    inputs: Vec<Record>,
+    mark: usize,
+    digest: u64,
+}
 
 impl Recording {
     /// Cycles held.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.inputs.len()
     }
 
     /// True if nothing was recorded.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.inputs.is_empty()
+    }
+
+    /// Cycle of [`Dut::mark_recording`].
+    pub fn mark(&self) -> usize {
+        self.mark
+    }
+
+    /// Digest of the slots sent since the mark.
+    pub fn digest(&self) -> u64 {
+        self.digest
     }
 }
 

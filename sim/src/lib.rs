@@ -7,6 +7,7 @@ pub mod link;
 pub mod pcie;
 pub mod rng;
 pub mod system;
+pub mod workload;
 
 pub use dut::{Dut, DutError};
 pub use home::{Done, HomeError, Op, Ticket};

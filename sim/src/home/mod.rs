@@ -151,12 +151,12 @@ impl Home {
 
     /// Operations with a message on its way.
     pub fn in_flight(&self) -> usize {
-        self.slots.iter().flatten().count()
+        self.options.outstanding - self.free.len()
     }
 
     /// True if nothing is under way. Constant time.
     pub fn is_idle(&self) -> bool {
-        self.req.is_empty() && self.rwd.is_empty() && self.free.len() == self.options.outstanding
+        self.req.is_empty() && self.rwd.is_empty() && self.in_flight() == 0
     }
 
     /// Starts an operation on the line at `address` (host physical, a multiple of 64).

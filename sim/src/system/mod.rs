@@ -29,6 +29,8 @@ pub struct Options {
     pub faults: Faults,
     /// FST trace from the first cycle on; needs a build with feature `trace`.
     pub trace: Option<PathBuf>,
+    /// Record the controller's inputs from power-on, for [`Dut::replay`].
+    pub record: bool,
     /// Home agent.
     pub home: HomeOptions,
     /// Host cache.
@@ -48,6 +50,7 @@ impl Default for Options {
             host_mem_bytes: 64 << 20,
             faults: Faults::default(),
             trace: None,
+            record: false,
             home: HomeOptions::default(),
             cache: CacheShape::default(),
             ext: ExtTiming::default(),
@@ -147,6 +150,9 @@ impl System {
         })?;
         if let Some(path) = &options.trace {
             dut.trace_to(path)?;
+        }
+        if options.record {
+            dut.start_recording();
         }
         let mut rng = Rng::new(options.seed);
         let link = HostLink::new(options.faults, &mut rng);

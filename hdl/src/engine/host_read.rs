@@ -119,13 +119,11 @@ impl Logic for HostRead {
         self.done_high.clock.next = self.clock.val();
         self.asked.clock.next = self.clock.val();
 
-        // Requests.
+        // Requests. One taken in the cycle of a flush is abandoned by it: it has the old generation.
         self.used.next = self.tail.q.val() - self.head.q.val();
         self.outstanding.next = self.used.val().any();
-        self.open.next = !self.used.val().get_bit(5)
-            & !self.flushing.q.val()
-            & !self.flush.val()
-            & !self.clearing.q.val().any();
+        self.open.next =
+            !self.used.val().get_bit(5) & !self.flushing.q.val() & !self.clearing.q.val().any();
         self.rd_valid.next = self.issue_valid.val() & self.open.val();
         self.issue_ready.next = self.rd_ready.val() & self.open.val();
         self.rd_line.next = self.issue_line.val();

@@ -139,6 +139,7 @@ pub struct Engine {
     cycles: DFF<Bits<32>>,
     /// Cycles left before a DMA wait is given up.
     patience: DFF<Bits<32>>,
+    timed_out: DFF<Bit>,
     status: DFF<Bits<8>>,
     /// Device line of a transfer.
     device: DFF<Bits<26>>,
@@ -194,7 +195,6 @@ pub struct Engine {
     poison_error: Signal<Local, Bit>,
     dma_wait: Signal<Local, Bit>,
     dma_progress: Signal<Local, Bit>,
-    timed_out: Signal<Local, Bit>,
     base: Signal<Local, Bits<59>>,
     offset: Signal<Local, Bits<23>>,
     sum_old: Signal<Local, Bits<64>>,
@@ -386,6 +386,7 @@ impl Logic for Engine {
             done_count,
             cycles,
             patience,
+            timed_out,
             status,
             device,
             range_end,
@@ -736,8 +737,11 @@ impl Logic for Engine {
         if self.dma_wait.val() & !self.dma_progress.val() {
             self.patience.d.next = self.patience.q.val() - 1;
         }
-        self.timed_out.next =
-            self.dma_wait.val() & !self.dma_progress.val() & !self.patience.q.val().any();
+        // Registered: a flush stops requests, and requests are progress.
+        self.timed_out.d.next = self.dma_wait.val()
+            & !self.dma_progress.val()
+            & !self.patience.q.val().any()
+            & !self.timed_out.q.val();
         self.data_error.next =
             self.host_data.val() & self.host_read.out_status.val().any() & !self.x_valid.q.val();
         self.poison_error.next = (self.dev_read.poisoned.val() & !self.x_valid.q.val())
@@ -851,7 +855,7 @@ impl Logic for Engine {
                         }
                     }
                 }
-                if self.timed_out.val() {
+                if self.timed_out.q.val() {
                     self.fault.d.next = true;
                     self.fault_code.d.next = 9.into();
                     self.host_read.flush.next = true;
@@ -961,7 +965,7 @@ impl Logic for Engine {
                     if self.limit_status.q.val().any() {
                         self.state.d.next = State::Drain;
                     }
-                } else if self.timed_out.val() {
+                } else if self.timed_out.q.val() {
                     self.status.d.next = 9.into();
                     self.host_read.flush.next = true;
                     self.desc_pending.d.next = false;
@@ -1016,7 +1020,7 @@ impl Logic for Engine {
                 } else if self.dev_read.issue_ready.val() {
                     self.state.d.next = State::ChaseWait;
                 }
-                if self.timed_out.val() {
+                if self.timed_out.q.val() {
                     self.status.d.next = 9.into();
                     self.state.d.next = State::Drain;
                 }
@@ -1029,7 +1033,7 @@ impl Logic for Engine {
                     self.result.d.next = self.sum_new.val();
                     self.hops.d.next = self.hops.q.val() + 1;
                     self.state.d.next = State::ChaseNext;
-                } else if self.timed_out.val() {
+                } else if self.timed_out.q.val() {
                     self.status.d.next = 9.into();
                     self.host_read.flush.next = true;
                     self.state.d.next = State::Drain;
@@ -1074,7 +1078,7 @@ impl Logic for Engine {
                         self.state.d.next = State::Finish;
                     }
                 }
-                if self.timed_out.val() {
+                if self.timed_out.q.val() {
                     self.host_read.flush.next = true;
                     self.desc_pending.d.next = false;
                 }
@@ -1115,7 +1119,7 @@ impl Logic for Engine {
                     self.x_valid.d.next = false;
                     self.state.d.next = State::Idle;
                 } else if !self.tx_active.q.val() & !(self.wr_valid.val() & self.wr_ready.val()) {
-                    if self.timed_out.val() {
+                    if self.timed_out.q.val() {
                         self.fault.d.next = true;
                         self.fault_code.d.next = 9.into();
                         self.x_valid.d.next = false;

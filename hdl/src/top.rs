@@ -76,7 +76,9 @@ pub struct Top {
     /// A flit link is held in reset while it is disabled.
     link_down: DFF<Bit>,
     load: Signal<Local, Bits<6>>,
-    ndr_room: Signal<Local, Bit>,
+    /// Room for both paths to reserve in the same cycle.
+    ndr_room: DFF<Bit>,
+    ndr_next: Signal<Local, Bits<6>>,
     ndr_more: Signal<Local, Bits<6>>,
     external: Param<Bit>,
 }
@@ -100,7 +102,7 @@ impl Top {
 impl Logic for Top {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, ndr_used, dev_load, link_down);
+        dff_setup!(self, clock, ndr_used, ndr_room, dev_load, link_down);
         self.io.clock.next = self.clock.val();
         self.hdm.clock.next = self.clock.val();
         self.rx.clock.next = self.clock.val();
@@ -191,17 +193,20 @@ impl Logic for Top {
             self.tx.ndr.next = self.writes.completion.val();
         }
         self.reads.line_sent.next = self.tx.line_sent.val();
-        // Room for both paths to reserve in the same cycle.
-        self.ndr_room.next = self.ndr_used.q.val() < 30;
-        self.reads.ndr_room.next = self.ndr_room.val();
-        self.writes.ndr_room.next = self.ndr_room.val();
+        self.reads.ndr_room.next = self.ndr_room.q.val();
+        self.writes.ndr_room.next = self.ndr_room.q.val();
         self.ndr_more.next = self.ndr_used.q.val() - bit_cast::<6, 2>(self.tx.ndr_taken.val());
-        self.ndr_used.d.next = self.ndr_more.val();
+        self.ndr_next.next = self.ndr_more.val();
         if self.reads.ndr_reserve.val() & self.writes.ndr_reserve.val() {
-            self.ndr_used.d.next = self.ndr_more.val() + 2;
+            self.ndr_next.next = self.ndr_more.val() + 2;
         } else if self.reads.ndr_reserve.val() | self.writes.ndr_reserve.val() {
-            self.ndr_used.d.next = self.ndr_more.val() + 1;
+            self.ndr_next.next = self.ndr_more.val() + 1;
         }
+        if self.link_down.q.val() {
+            self.ndr_next.next = 0.into();
+        }
+        self.ndr_used.d.next = self.ndr_next.val();
+        self.ndr_room.d.next = self.ndr_next.val() < 30;
         // DevLoad: requests waiting plus lines on their way out, 0 ..= 32 in four steps.
         self.load.next = bit_cast::<6, 5>(self.rx.req_level.val())
             + bit_cast::<6, 5>(self.reads.lines_used.val());

@@ -88,6 +88,8 @@ pub struct Reads {
     pool: Pool<16, 4>,
     pending: Fifo<Pending, 5>,
     used: DFF<Bits<5>>,
+    /// All 16 lines of the transmit buffer are reserved; computed one cycle ahead, like the pool's `full`.
+    lines_full: DFF<Bit>,
     head: Signal<Local, Request>,
     legal: Signal<Local, Bit>,
     hit: Signal<Local, Bit>,
@@ -97,6 +99,7 @@ pub struct Reads {
     next_pending: Signal<Local, Pending>,
     oldest: Signal<Local, Pending>,
     finish: Signal<Local, Bit>,
+    used_next: Signal<Local, Bits<5>>,
     load: Signal<Local, Bit>,
     announce: Signal<Local, Bit>,
     /// The back end gives a line's beats in consecutive cycles: the DRS header may leave with the first of them, since chunk *k* is
@@ -118,7 +121,7 @@ impl Logic for Reads {
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(
-            self, clock, used, stage_valid, stage, stage_legal, stage_silent, stage_data, stage_store,
+            self, clock, used, lines_full, stage_valid, stage, stage_legal, stage_silent, stage_data, stage_store,
             answer_valid, answer_idx, answer_data, answer_poison, answer_meta
         );
         self.pool.clock.next = self.clock.val();
@@ -135,9 +138,9 @@ impl Logic for Reads {
         // A second request for a line in flight breaks the host's obligation (cxl-mem 8.1): handled as an illegal one.
         self.legal.next = self.stage_legal.q.val()
             & !(self.hit.val() & (self.pool.match0.val() | self.rwd_match.val()));
-        self.room.next = !self.pool.full.val() & !self.pending.full.val();
+        self.room.next = !self.pool.full.val();
         if self.stage_data.q.val() {
-            if self.used.q.val() > 15 {
+            if self.lines_full.q.val() {
                 self.room.next = false;
             }
         } else {
@@ -252,15 +255,19 @@ impl Logic for Reads {
         }
 
         // Lines reserved in the transmit buffer, from issue to the last chunk sent
+        self.used_next.next = self.used.q.val();
         if self.go.val() & self.stage_data.q.val() & !self.line_sent.val() {
-            self.used.d.next = self.used.q.val() + 1;
+            self.used_next.next = self.used.q.val() + 1;
         }
         if !(self.go.val() & self.stage_data.q.val()) & self.line_sent.val() {
-            self.used.d.next = self.used.q.val() - 1;
+            self.used_next.next = self.used.q.val() - 1;
         }
+        self.used.d.next = self.used_next.val();
+        self.lines_full.d.next = self.used_next.val() > 15;
         self.lines_used.next = self.used.q.val();
         if self.reset.val() {
             self.used.d.next = 0.into();
+            self.lines_full.d.next = false;
             self.stage_valid.d.next = false;
             self.answer_valid.d.next = false;
         }

@@ -63,6 +63,10 @@ pub struct Pool<const N: usize, const A: usize> {
     trackers: Vec<Tracker>,
     head: DFF<Bits<A>>,
     tail: DFF<Bits<A>>,
+    /// `full` is needed early in a cycle, so it is computed in the one before.
+    full_now: DFF<Bit>,
+    head_next: Signal<Local, Bits<A>>,
+    busy_next: Signal<Local, Bits<N>>,
     matches0: Signal<Local, Bits<N>>,
     matches1: Signal<Local, Bits<N>>,
     busy: Signal<Local, Bits<N>>,
@@ -86,15 +90,17 @@ impl<const N: usize, const A: usize> Pool<N, A> {
 impl<const N: usize, const A: usize> Logic for Pool<N, A> {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, head, tail);
+        dff_setup!(self, clock, head, tail, full_now);
         self.allocate_hot.next = 0.into();
+        self.head_next.next = self.head.q.val();
         if self.allocate.val() {
             self.allocate_hot.next = bits::<N>(1) << self.head.q.val();
-            self.head.d.next = self.head.q.val() + 1;
+            self.head_next.next = self.head.q.val() + 1;
             if self.head.q.val() == self.last.val() {
-                self.head.d.next = 0.into();
+                self.head_next.next = 0.into();
             }
         }
+        self.head.d.next = self.head_next.val();
         self.done_hot.next = 0.into();
         if self.done.val() {
             self.done_hot.next = bits::<N>(1) << self.tail.q.val();
@@ -120,10 +126,13 @@ impl<const N: usize, const A: usize> Logic for Pool<N, A> {
         }
         self.match0.next = self.matches0.val().any();
         self.match1.next = self.matches1.val().any();
-        self.full.next = self.busy.val().get_bit(self.head.q.val().index());
+        self.busy_next.next = (self.busy.val() | self.allocate_hot.val()) & !self.done_hot.val();
+        self.full_now.d.next = self.busy_next.val().get_bit(self.head_next.val().index());
+        self.full.next = self.full_now.q.val();
         if self.reset.val() {
             self.head.d.next = 0.into();
             self.tail.d.next = 0.into();
+            self.full_now.d.next = false;
         }
     }
 }

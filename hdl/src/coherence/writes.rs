@@ -47,7 +47,7 @@ pub struct Writes {
     pub wr_meta: Signal<Out, Bits<2>>,
     // to the transmitter
     pub ndr_write: Signal<Out, Bit>,
-    /// The request path is not writing an NDR in this cycle.
+    /// The queue takes an NDR from here in this cycle (the request path does not write one).
     pub ndr_ready: Signal<In, Bit>,
     pub ndr_room: Signal<In, Bit>,
     pub ndr_reserve: Signal<Out, Bit>,
@@ -64,6 +64,10 @@ pub struct Writes {
     allowed: DFF<Bit>,
     store_meta: DFF<Bit>,
     enables: DFF<Bits<64>>,
+    /// A Cmp that found the queue's write port taken: it waits here, so that the memory port need not.
+    held: DFF<Bit>,
+    held_cmp: DFF<Completion>,
+    cmp: Signal<Local, Completion>,
     head: Signal<Local, Request>,
     hit: Signal<Local, Bit>,
     legal: Signal<Local, Bit>,
@@ -85,7 +89,7 @@ impl Writes {
 impl Logic for Writes {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, state, beat, allowed, store_meta, enables);
+        dff_setup!(self, clock, state, beat, allowed, store_meta, enables, held, held_cmp);
         self.pool.clock.next = self.clock.val();
         self.pool.reset.next = self.reset.val();
 
@@ -112,10 +116,10 @@ impl Logic for Writes {
         self.last.next = self.beat.q.val() == 3;
         self.wr_valid.next = (self.state.q.val() == WriteState::Beats)
             & self.allowed.q.val()
-            & (!self.last.val() | self.ndr_ready.val());
+            & (!self.last.val() | !self.held.q.val());
         self.advance.next = (self.state.q.val() == WriteState::Beats)
             & (self.wr_ready.val() | !self.allowed.q.val())
-            & (!self.last.val() | self.ndr_ready.val());
+            & (!self.last.val() | !self.held.q.val());
         self.finish.next = self.advance.val() & self.last.val();
 
         self.fetch.next = false;
@@ -176,14 +180,22 @@ impl Logic for Writes {
 
         self.rwd_pop.next = self.finish.val();
         self.pool.done.next = self.finish.val();
-        self.ndr_write.next = self.finish.val();
-        self.completion.next.opcode = 0.into();
-        self.completion.next.meta_field = 3.into();
-        self.completion.next.meta_value = 0.into();
-        self.completion.next.tag = self.head.val().tag;
-        self.completion.next.ld_id = self.head.val().ld_id;
-        self.completion.next.poison = 0.into();
-        self.completion.next.dev_load = self.dev_load.val();
+        self.cmp.next.opcode = 0.into();
+        self.cmp.next.meta_field = 3.into();
+        self.cmp.next.meta_value = 0.into();
+        self.cmp.next.tag = self.head.val().tag;
+        self.cmp.next.ld_id = self.head.val().ld_id;
+        self.cmp.next.poison = 0.into();
+        self.cmp.next.dev_load = self.dev_load.val();
+        self.ndr_write.next = (self.finish.val() | self.held.q.val()) & self.ndr_ready.val();
+        self.completion.next = self.cmp.val();
+        if self.held.q.val() {
+            self.completion.next = self.held_cmp.q.val();
+        }
+        if self.finish.val() {
+            self.held_cmp.d.next = self.cmp.val();
+        }
+        self.held.d.next = (self.finish.val() | self.held.q.val()) & !self.ndr_ready.val();
         self.ev_rwd.next = self.finish.val();
         self.ev_nxm.next = self.start.val() & !self.hit.val();
         self.ev_error.next = self.start.val() & !self.legal.val();
@@ -191,6 +203,7 @@ impl Logic for Writes {
 
         if self.reset.val() {
             self.state.d.next = WriteState::Idle;
+            self.held.d.next = false;
         }
     }
 }

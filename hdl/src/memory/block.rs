@@ -39,6 +39,16 @@ pub struct BlockMemory {
     /// A read's metadata update, written one cycle after the old value was read.
     update: DFF<Bit>,
     update_meta: DFF<Bits<2>>,
+    // the write beat, registered: its fan-out is the whole memory
+    w_valid: DFF<Bit>,
+    w_line: DFF<Bits<26>>,
+    w_idx: DFF<Bits<2>>,
+    w_data: DFF<Bits<128>>,
+    w_be: DFF<Bits<16>>,
+    w_poison_we: DFF<Bit>,
+    w_poison: DFF<Bit>,
+    w_meta_we: DFF<Bit>,
+    w_meta: DFF<Bits<2>>,
     accept: Signal<Local, Bit>,
     write: Signal<Local, Bit>,
     address: Signal<Local, Bits<26>>,
@@ -59,7 +69,10 @@ impl BlockMemory {
 impl Logic for BlockMemory {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, beat, line, out_valid, out_idx, update, update_meta);
+        dff_setup!(
+            self, clock, beat, line, out_valid, out_idx, update, update_meta, w_valid, w_line, w_idx,
+            w_data, w_be, w_poison_we, w_poison, w_meta_we, w_meta
+        );
         self.lines.clock.next = self.clock.val();
         self.poison.clock.next = self.clock.val();
         self.meta.clock.next = self.clock.val();
@@ -67,12 +80,15 @@ impl Logic for BlockMemory {
         // Read: four addresses, one a cycle
         self.rd_ready.next = self.beat.q.val() == 0;
         self.accept.next = self.rd_valid.val() & self.rd_ready.val();
+        // The address does not wait for `rd_valid`: reading without a request does no harm.
         self.address.next = self.line.q.val();
+        if self.rd_ready.val() {
+            self.address.next = self.rd_line.val();
+        }
         self.out_valid.d.next = false;
         self.out_idx.d.next = self.beat.q.val();
         self.update.d.next = false;
         if self.accept.val() {
-            self.address.next = self.rd_line.val();
             self.line.d.next = self.rd_line.val();
             self.out_valid.d.next = true;
             self.update.d.next = self.rd_meta_we.val();
@@ -101,23 +117,35 @@ impl Logic for BlockMemory {
         self.rsp_poison.next = self.poison.read_data.val().any();
         self.rsp_meta.next = self.meta.read_data.val();
 
-        // Write
-        self.wr_ready.next = !(self.update.q.val() & self.wr_meta_we.val());
-        self.write.next = self.wr_valid.val() & self.wr_ready.val();
-        self.lines.write.next = self.write.val();
-        self.lines.write_address.next = (bit_cast::<28, 26>(self.wr_line.val()) << 2)
-            | bit_cast::<28, 2>(self.wr_idx.val());
-        self.lines.write_data.next = self.wr_data.val();
-        self.lines.write_be.next = self.wr_be.val();
-        self.poison.write.next = self.write.val() & self.wr_poison_we.val();
-        self.poison.write_address.next = self.wr_line.val();
+        // Write. Only a read's metadata update in the same cycle holds a beat up.
+        self.wr_ready.next =
+            !(self.update.q.val() & self.w_valid.q.val() & self.w_meta_we.q.val());
+        if self.wr_ready.val() {
+            self.w_valid.d.next = self.wr_valid.val();
+            self.w_line.d.next = self.wr_line.val();
+            self.w_idx.d.next = self.wr_idx.val();
+            self.w_data.d.next = self.wr_data.val();
+            self.w_be.d.next = self.wr_be.val();
+            self.w_poison_we.d.next = self.wr_poison_we.val();
+            self.w_poison.d.next = self.wr_poison.val();
+            self.w_meta_we.d.next = self.wr_meta_we.val();
+            self.w_meta.d.next = self.wr_meta.val();
+        }
+        self.write.next = self.w_valid.q.val() & self.wr_ready.val();
+        self.lines.write.next = self.w_valid.q.val();
+        self.lines.write_address.next = (bit_cast::<28, 26>(self.w_line.q.val()) << 2)
+            | bit_cast::<28, 2>(self.w_idx.q.val());
+        self.lines.write_data.next = self.w_data.q.val();
+        self.lines.write_be.next = self.w_be.q.val();
+        self.poison.write.next = self.write.val() & self.w_poison_we.q.val();
+        self.poison.write_address.next = self.w_line.q.val();
         self.poison.write_data.next = 0.into();
-        if self.wr_poison.val() {
+        if self.w_poison.q.val() {
             self.poison.write_data.next = 1.into();
         }
-        self.meta.write.next = self.write.val() & self.wr_meta_we.val();
-        self.meta.write_address.next = self.wr_line.val();
-        self.meta.write_data.next = self.wr_meta.val();
+        self.meta.write.next = self.write.val() & self.w_meta_we.q.val();
+        self.meta.write_address.next = self.w_line.q.val();
+        self.meta.write_data.next = self.w_meta.q.val();
         if self.update.q.val() {
             self.meta.write.next = true;
             self.meta.write_address.next = self.line.q.val();
@@ -127,6 +155,7 @@ impl Logic for BlockMemory {
             self.beat.d.next = 0.into();
             self.out_valid.d.next = false;
             self.update.d.next = false;
+            self.w_valid.d.next = false;
         }
     }
 }

@@ -27,18 +27,25 @@ pub struct Args {
 pub fn run(args: Args) -> Result<()> {
     target::check(&args.target)?;
     let config = target::config(&args.config).map_err(anyhow::Error::msg)?;
-    let options = Options { host_mem_bytes: 1 << 20, ..Options::default() };
-    let mut transport = SimTarget::new(config.name, options).context("cannot start the simulated device")?;
+    let options = Options {
+        host_mem_bytes: 1 << 20,
+        ..Options::default()
+    };
+    let mut transport =
+        SimTarget::new(config.name, options).context("cannot start the simulated device")?;
     let described = transport.describe();
     // A device without engine cannot be opened for migration, and is listed all the same.
     let entry = if config.engine {
-        let device = Device::open(transport, &cxlmem_driver::Options::default()).context("cannot open the device")?;
+        let device = Device::open(transport, &cxlmem_driver::Options::default())
+            .context("cannot open the device")?;
         let free = device.free_bytes();
         let mut entry = device.with_transport(|t| describe(t))?;
         entry.insert("free_bytes".into(), free.into());
         entry
     } else {
-        transport.bring_up().context("the device does not come up")?;
+        transport
+            .bring_up()
+            .context("the device does not come up")?;
         describe(&mut transport)?
     };
     let mut memdev = Map::new();
@@ -54,7 +61,8 @@ pub fn run(args: Args) -> Result<()> {
 }
 
 fn read(t: &mut dyn Transport, offset: u32) -> Result<u32> {
-    t.mmio_read32(offset).with_context(|| format!("cannot read register {offset:#06x}"))
+    t.mmio_read32(offset)
+        .with_context(|| format!("cannot read register {offset:#06x}"))
 }
 
 fn read64(t: &mut dyn Transport, low: u32, high: u32) -> Result<u64> {
@@ -63,8 +71,12 @@ fn read64(t: &mut dyn Transport, low: u32, high: u32) -> Result<u64> {
 
 /// Everything that registers tell.
 fn describe(t: &mut dyn Transport) -> Result<Map<String, Value>> {
-    let id = t.config_read32(0).context("cannot read configuration space")?;
-    let class = t.config_read32(8).context("cannot read configuration space")?;
+    let id = t
+        .config_read32(0)
+        .context("cannot read configuration space")?;
+    let class = t
+        .config_read32(8)
+        .context("cannot read configuration space")?;
     let caps = read(t, regs::Caps::OFFSET)?;
     let status = read(t, regs::LinkStatus::OFFSET)?;
     let entry = json!({
@@ -120,7 +132,9 @@ fn decoders(t: &mut dyn Transport) -> Result<Vec<Value>> {
 fn counters(t: &mut dyn Transport) -> Result<Map<String, Value>> {
     let range = regs::RxFlits::OFFSET..regs::CyclesLo::OFFSET;
     let of_link = regs::REGS.iter().filter(|r| range.contains(&r.offset));
-    of_link.map(|r| Ok((r.name.to_string(), read(t, r.offset)?.into()))).collect()
+    of_link
+        .map(|r| Ok((r.name.to_string(), read(t, r.offset)?.into())))
+        .collect()
 }
 
 fn def(name: &str) -> Option<&'static RegDef> {
@@ -130,12 +144,16 @@ fn def(name: &str) -> Option<&'static RegDef> {
 /// Names of the one-bit fields that are set, in small letters.
 fn names_set(register: Option<&'static RegDef>, value: u32) -> Vec<String> {
     let fields = register.map_or(&[][..], |r| r.fields);
-    fields.iter().filter(|f| f.width == 1 && value >> f.lsb & 1 == 1).map(|f| f.name.to_lowercase()).collect()
+    fields
+        .iter()
+        .filter(|f| f.width == 1 && value >> f.lsb & 1 == 1)
+        .map(|f| f.name.to_lowercase())
+        .collect()
 }
 
 fn print_table(memdev: &Map<String, Value>) {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_preset(presets::UTF8_BORDERS_ONLY);
     for (name, value) in memdev {
         table.add_row([name.clone(), human(name, value)]);
     }
@@ -145,11 +163,23 @@ fn print_table(memdev: &Map<String, Value>) {
 fn human(name: &str, value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
-        Value::Number(n) if name.contains("size") || name.ends_with("bytes") => n.as_u64().map_or(n.to_string(), crate::bench::figures::size_name),
-        Value::Number(n) if name == "resource" => n.as_u64().map_or(n.to_string(), |n| format!("{n:#x}")),
+        Value::Number(n) if name.contains("size") || name.ends_with("bytes") => n
+            .as_u64()
+            .map_or(n.to_string(), crate::bench::figures::size_name),
+        Value::Number(n) if name == "resource" => {
+            n.as_u64().map_or(n.to_string(), |n| format!("{n:#x}"))
+        }
         Value::Array(items) if items.is_empty() => "none".to_string(),
-        Value::Array(items) => items.iter().map(|v| human("", v)).collect::<Vec<_>>().join("\n"),
-        Value::Object(map) => map.iter().map(|(k, v)| format!("{k} {}", human(k, v))).collect::<Vec<_>>().join("\n"),
+        Value::Array(items) => items
+            .iter()
+            .map(|v| human("", v))
+            .collect::<Vec<_>>()
+            .join("\n"),
+        Value::Object(map) => map
+            .iter()
+            .map(|(k, v)| format!("{k} {}", human(k, v)))
+            .collect::<Vec<_>>()
+            .join("\n"),
         other => other.to_string(),
     }
 }
@@ -161,7 +191,10 @@ mod tests {
     #[test]
     fn flags_by_name() {
         let ras = def("RasUncStatus");
-        assert_eq!(names_set(ras, 1 << 9 | 1 << 11), ["reserved_encoding", "rx_overflow"]);
+        assert_eq!(
+            names_set(ras, 1 << 9 | 1 << 11),
+            ["reserved_encoding", "rx_overflow"]
+        );
         assert!(names_set(ras, 0).is_empty());
         assert!(names_set(None, u32::MAX).is_empty());
     }
@@ -170,6 +203,9 @@ mod tests {
     fn people_see_units() {
         assert_eq!(human("ram_size", &json!(32 << 20)), "32MiB");
         assert_eq!(human("resource", &json!(0x1000)), "0x1000");
-        assert_eq!(human("errors", &json!({"correctable": []})), "correctable none");
+        assert_eq!(
+            human("errors", &json!({"correctable": []})),
+            "correctable none"
+        );
     }
 }

@@ -63,7 +63,12 @@ pub fn run(args: Args) -> Result<()> {
 fn workload(args: &Run) -> Result<()> {
     let config = target::config(&args.config).map_err(anyhow::Error::msg)?;
     let seed = args.seed.unwrap_or_else(|| seed_from_env(1));
-    let options = Options { seed, host_mem_bytes: 1 << 20, trace: args.trace.clone(), ..Options::default() };
+    let options = Options {
+        seed,
+        host_mem_bytes: 1 << 20,
+        trace: args.trace.clone(),
+        ..Options::default()
+    };
     let mut system = System::new(config.name, options).context("cannot start the simulation")?;
     system.bring_up().context("the device does not come up")?;
     let mut traffic = Traffic::new(args.workload, &system, seed);
@@ -84,13 +89,18 @@ fn workload(args: &Run) -> Result<()> {
     let seconds = clock.elapsed().as_secs_f64();
     let outcome = outcome(&mut system, start, seconds)?;
     if args.json {
-        let mut all = json!({ "workload": args.workload.name(), "config": config.name, "seed": seed });
+        let mut all =
+            json!({ "workload": args.workload.name(), "config": config.name, "seed": seed });
         if let (Some(all), Value::Object(outcome)) = (all.as_object_mut(), outcome) {
             all.extend(outcome);
         }
         println!("{}", serde_json::to_string_pretty(&all)?);
     } else {
-        println!("{}, configuration {}, seed {seed}", args.workload.name(), config.name);
+        println!(
+            "{}, configuration {}, seed {seed}",
+            args.workload.name(),
+            config.name
+        );
         for (name, value) in outcome.as_object().into_iter().flatten() {
             println!("  {name:<24} {value}");
         }
@@ -101,7 +111,11 @@ fn workload(args: &Run) -> Result<()> {
 fn outcome(system: &mut System, start: u64, seconds: f64) -> Result<Value> {
     let (home, link) = (system.home().counters(), system.link().counters());
     let cycles = system.now() - start;
-    let mut count = |offset| system.mmio_read32(offset).context("cannot read the device's counters");
+    let mut count = |offset| {
+        system
+            .mmio_read32(offset)
+            .context("cannot read the device's counters")
+    };
     Ok(json!({
         "operations": home.done,
         "cycles": cycles,
@@ -123,7 +137,11 @@ fn outcome(system: &mut System, start: u64, seconds: f64) -> Result<Value> {
 fn verdict(system: &System, args: &Run, seed: u64) -> Result<()> {
     let replay = || {
         let config = system.config().name;
-        format!("replay it with `cxlmem sim run {} --config {config} --ops {} --seed {seed}`", args.workload.name(), args.ops)
+        format!(
+            "replay it with `cxlmem sim run {} --config {config} --ops {} --seed {seed}`",
+            args.workload.name(),
+            args.ops
+        )
     };
     if let Some(difference) = system.home().first_difference() {
         bail!("a response is wrong: {difference}; {}", replay());
@@ -133,7 +151,10 @@ fn verdict(system: &System, args: &Run, seed: u64) -> Result<()> {
         bail!("{timeouts} operations got no response; {}", replay());
     }
     if let Some((cycle, error)) = system.link().first_error() {
-        bail!("the device broke a rule of the link at cycle {cycle}: {error}; {}", replay());
+        bail!(
+            "the device broke a rule of the link at cycle {cycle}: {error}; {}",
+            replay()
+        );
     }
     Ok(())
 }

@@ -22,7 +22,9 @@ impl SimTarget {
     /// # Errors
     /// [`SystemError`].
     pub fn new(config: &str, options: Options) -> Result<SimTarget, SystemError> {
-        Ok(SimTarget { system: System::new(config, options)? })
+        Ok(SimTarget {
+            system: System::new(config, options)?,
+        })
     }
 
     /// Media ready, decoder 0 committed, link up: for a device that the driver will not open.
@@ -47,11 +49,23 @@ pub fn check(target: &str) -> Result<()> {
 
 /// The configuration of that name, for clap.
 pub fn config(name: &str) -> Result<&'static Config, String> {
-    let known = || Config::all().iter().map(|c| c.name).collect::<Vec<_>>().join(", ");
+    let known = || {
+        Config::all()
+            .iter()
+            .map(|c| c.name)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     Config::by_name(name).ok_or_else(|| {
-        let nearest = Config::all().iter().min_by_key(|c| distance(c.name, name)).filter(|c| distance(c.name, name) <= 2);
+        let nearest = Config::all()
+            .iter()
+            .min_by_key(|c| distance(c.name, name))
+            .filter(|c| distance(c.name, name) <= 2);
         let hint = nearest.map_or(String::new(), |c| format!("; did you mean `{}`?", c.name));
-        format!("no configuration is called `{name}`{hint} There are: {}", known())
+        format!(
+            "no configuration is called `{name}`{hint} There are: {}",
+            known()
+        )
     })
 }
 
@@ -75,10 +89,19 @@ type Answer<T> = Result<T, TransportError>;
 /// A refused or unanswered access to a register or to configuration space.
 fn access(operation: &'static str, address: u64, error: &AccessError) -> TransportError {
     match error {
-        AccessError::Request { error: RequestError::Timeout { ticks }, .. } => {
-            TransportError::Timeout { operation, address, cycles: *ticks }
-        }
-        AccessError::Request { error, .. } => TransportError::Completion { operation, address, status: error.to_string() },
+        AccessError::Request {
+            error: RequestError::Timeout { ticks },
+            ..
+        } => TransportError::Timeout {
+            operation,
+            address,
+            cycles: *ticks,
+        },
+        AccessError::Request { error, .. } => TransportError::Completion {
+            operation,
+            address,
+            status: error.to_string(),
+        },
         other => TransportError::Other(format!("{operation}: {other}")),
     }
 }
@@ -87,9 +110,17 @@ fn access(operation: &'static str, address: u64, error: &AccessError) -> Transpo
 fn failed(operation: &'static str, address: u64, bytes: u64, error: SystemError) -> TransportError {
     match error {
         SystemError::NoMemory(address) => TransportError::NoMemory { address },
-        SystemError::Line(HomeError::Timeout { after, .. }) => TransportError::Timeout { operation, address, cycles: after },
+        SystemError::Line(HomeError::Timeout { after, .. }) => TransportError::Timeout {
+            operation,
+            address,
+            cycles: after,
+        },
         SystemError::OutOfDmaMemory(bytes) => TransportError::OutOfDmaMemory { bytes },
-        SystemError::DmaAddress { .. } => TransportError::Address { operation, address, bytes },
+        SystemError::DmaAddress { .. } => TransportError::Address {
+            operation,
+            address,
+            bytes,
+        },
         SystemError::Access(error) => access(operation, address, &error),
         other => TransportError::Other(format!("{operation} at {address:#x}: {other}")),
     }
@@ -104,28 +135,42 @@ fn right(intent: Intent) -> Access {
 
 impl Transport for SimTarget {
     fn describe(&self) -> String {
-        format!("simulator, configuration {}, seed {}", self.system.config().name, self.system.options().seed)
+        format!(
+            "simulator, configuration {}, seed {}",
+            self.system.config().name,
+            self.system.options().seed
+        )
     }
 
     fn config_read32(&mut self, offset: u16) -> Answer<u32> {
-        self.system.config_read32(offset).map_err(|e| access("configuration read", offset.into(), &e))
+        self.system
+            .config_read32(offset)
+            .map_err(|e| access("configuration read", offset.into(), &e))
     }
 
     fn config_write32(&mut self, offset: u16, value: u32) -> Answer<()> {
-        self.system.config_write32(offset, value).map_err(|e| access("configuration write", offset.into(), &e))
+        self.system
+            .config_write32(offset, value)
+            .map_err(|e| access("configuration write", offset.into(), &e))
     }
 
     fn mmio_read32(&mut self, offset: u32) -> Answer<u32> {
-        self.system.mmio_read32(offset).map_err(|e| access("register read", offset.into(), &e))
+        self.system
+            .mmio_read32(offset)
+            .map_err(|e| access("register read", offset.into(), &e))
     }
 
     fn mmio_write32(&mut self, offset: u32, value: u32) -> Answer<()> {
-        self.system.mmio_write32(offset, value).map_err(|e| access("register write", offset.into(), &e))
+        self.system
+            .mmio_write32(offset, value)
+            .map_err(|e| access("register write", offset.into(), &e))
     }
 
     fn dma_alloc(&mut self, bytes: usize, _align: usize) -> Answer<u64> {
         // Every allocation is whole pages, the largest alignment that can be asked for.
-        self.system.dma_alloc(bytes).map_err(|e| failed("DMA allocation", 0, bytes as u64, e))
+        self.system
+            .dma_alloc(bytes)
+            .map_err(|e| failed("DMA allocation", 0, bytes as u64, e))
     }
 
     fn dma_free(&mut self, bus: u64, bytes: usize) {
@@ -135,11 +180,15 @@ impl Transport for SimTarget {
 
     fn dma_read(&mut self, bus: u64, out: &mut [u8]) -> Answer<()> {
         let bytes = out.len() as u64;
-        self.system.dma_read(bus, out).map_err(|e| failed("DMA memory read", bus, bytes, e))
+        self.system
+            .dma_read(bus, out)
+            .map_err(|e| failed("DMA memory read", bus, bytes, e))
     }
 
     fn dma_write(&mut self, bus: u64, data: &[u8]) -> Answer<()> {
-        self.system.dma_write(bus, data).map_err(|e| failed("DMA memory write", bus, data.len() as u64, e))
+        self.system
+            .dma_write(bus, data)
+            .map_err(|e| failed("DMA memory write", bus, data.len() as u64, e))
     }
 
     fn hdm_window(&mut self) -> Answer<HpaWindow> {
@@ -155,16 +204,22 @@ impl Transport for SimTarget {
     }
 
     fn line_write(&mut self, hpa: u64, line: &[u8; LINE]) -> Answer<()> {
-        self.system.write_line(hpa, line).map_err(|e| failed("line write", hpa, LINE as u64, e))
+        self.system
+            .write_line(hpa, line)
+            .map_err(|e| failed("line write", hpa, LINE as u64, e))
     }
 
     fn line_flush(&mut self, hpa: u64, bytes: u64) -> Answer<()> {
-        self.system.flush(hpa, bytes).map_err(|e| failed("line flush", hpa, bytes, e))
+        self.system
+            .flush(hpa, bytes)
+            .map_err(|e| failed("line flush", hpa, bytes, e))
     }
 
     fn lines_read(&mut self, hpa: u64, intent: Intent, lines: &mut [[u8; LINE]]) -> Answer<u64> {
         let bytes = (lines.len() * LINE) as u64;
-        self.system.read_lines(hpa, right(intent), lines).map_err(|e| failed("line read", hpa, bytes, e))
+        self.system
+            .read_lines(hpa, right(intent), lines)
+            .map_err(|e| failed("line read", hpa, bytes, e))
     }
 
     fn irq_message(&mut self, vector: u16) -> Answer<Option<MsiMessage>> {
@@ -193,14 +248,23 @@ mod tests {
     fn unknown_configurations_name_the_nearest() {
         assert_eq!(config("full").unwrap().name, "full");
         let e = config("smal").unwrap_err();
-        assert!(e.contains("`smal`") && e.contains("did you mean `small`?") && e.contains("sim-ext"), "{e}");
+        assert!(
+            e.contains("`smal`") && e.contains("did you mean `small`?") && e.contains("sim-ext"),
+            "{e}"
+        );
         assert!(!config("enormous").unwrap_err().contains("did you mean"));
     }
 
     #[test]
     fn only_the_simulator_is_a_target() {
         check("sim").unwrap();
-        for bad in ["serial:/dev/ttyUSB0", "dev:/dev/cxlmem0", "sim:2", "", "moon"] {
+        for bad in [
+            "serial:/dev/ttyUSB0",
+            "dev:/dev/cxlmem0",
+            "sim:2",
+            "",
+            "moon",
+        ] {
             let e = check(bad).unwrap_err().to_string();
             assert!(e.contains("`sim`") || e.contains("--target sim"), "{e}");
         }
@@ -208,7 +272,15 @@ mod tests {
 
     #[test]
     fn distances() {
-        for (a, b, d) in [("", "", 0), ("sim", "sim", 0), ("sim", "", 3), ("", "ab", 2), ("small", "smal", 1), ("full", "fool", 2), ("tiny", "tinny", 1)] {
+        for (a, b, d) in [
+            ("", "", 0),
+            ("sim", "sim", 0),
+            ("sim", "", 3),
+            ("", "ab", 2),
+            ("small", "smal", 1),
+            ("full", "fool", 2),
+            ("tiny", "tinny", 1),
+        ] {
             assert_eq!(distance(a, b), d, "{a} {b}");
         }
     }

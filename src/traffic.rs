@@ -49,7 +49,13 @@ pub struct Traffic {
 impl Traffic {
     /// On all lines of the device's memory; equal seeds give equal streams.
     pub fn new(workload: Workload, system: &System, seed: u64) -> Traffic {
-        Traffic { workload, rng: Rng::new(seed), base: system.hdm_window().0, lines: system.capacity() / LINE, issued: 0 }
+        Traffic {
+            workload,
+            rng: Rng::new(seed),
+            base: system.hdm_window().0,
+            lines: system.capacity() / LINE,
+            issued: 0,
+        }
     }
 
     /// Operations given out.
@@ -86,9 +92,21 @@ impl Traffic {
         };
         match self.rng.below(16) {
             0..=6 => Op::Read { meta },
-            7..=10 => Op::Write { data: self.rng.line(), poison: false, meta },
-            11..=13 => Op::WritePartial { data: self.rng.line(), enables: self.rng.next_u64(), poison: false, meta },
-            14 => Op::Invalidate { meta: MetaValue::I, non_temporal: self.rng.chance(0.5) },
+            7..=10 => Op::Write {
+                data: self.rng.line(),
+                poison: false,
+                meta,
+            },
+            11..=13 => Op::WritePartial {
+                data: self.rng.line(),
+                enables: self.rng.next_u64(),
+                poison: false,
+                meta,
+            },
+            14 => Op::Invalidate {
+                meta: MetaValue::I,
+                non_temporal: self.rng.chance(0.5),
+            },
             _ => Op::Prefetch,
         }
     }

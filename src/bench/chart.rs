@@ -75,7 +75,9 @@ impl Plot {
     /// The SVG element; none when there is nothing to show.
     pub fn svg(&self) -> Option<String> {
         let highest = match self.form {
-            Form::Stack => (0..self.categories.len()).map(|n| self.stack_height(n)).fold(0.0, f64::max),
+            Form::Stack => (0..self.categories.len())
+                .map(|n| self.stack_height(n))
+                .fold(0.0, f64::max),
             _ => self.values().fold(0.0, f64::max),
         };
         let top = self.line.map_or(highest, |(at, _)| highest.max(at));
@@ -83,7 +85,14 @@ impl Plot {
             return None;
         }
         let (bottom, top) = match self.log {
-            true => (self.values().filter(|v| *v > 0.0).fold(top, f64::min).log10().floor(), top.log10() + 0.2),
+            true => (
+                self.values()
+                    .filter(|v| *v > 0.0)
+                    .fold(top, f64::min)
+                    .log10()
+                    .floor(),
+                top.log10() + 0.2,
+            ),
             false => (0.0, top * 1.1),
         };
         let mut text = String::new();
@@ -97,18 +106,28 @@ impl Plot {
     pub fn legend(&self) -> String {
         let keys = self.series.iter().enumerate().map(|(n, s)| {
             let colour = n % SERIES.len() + 1;
-            format!("<span class=key><i style='background:var(--s{colour})'></i>{}</span>", escape(&s.name))
+            format!(
+                "<span class=key><i style='background:var(--s{colour})'></i>{}</span>",
+                escape(&s.name)
+            )
         });
-        let line = self.line.map(|(_, name)| format!("<span class=key><i class=dash></i>{}</span>", escape(name)));
+        let line = self
+            .line
+            .map(|(_, name)| format!("<span class=key><i class=dash></i>{}</span>", escape(name)));
         keys.chain(line).collect()
     }
 
     fn values(&self) -> impl Iterator<Item = f64> + '_ {
-        self.series.iter().flat_map(|s| s.values.iter().flatten().copied())
+        self.series
+            .iter()
+            .flat_map(|s| s.values.iter().flatten().copied())
     }
 
     fn stack_height(&self, category: usize) -> f64 {
-        self.series.iter().filter_map(|s| s.values.get(category).copied().flatten()).sum()
+        self.series
+            .iter()
+            .filter_map(|s| s.values.get(category).copied().flatten())
+            .sum()
     }
 
     /// Where a value lies on the vertical axis.
@@ -119,7 +138,12 @@ impl Plot {
         }
     }
 
-    fn draw(&self, text: &mut String, bottom: f64, top: f64) -> Result<(), Box<dyn std::error::Error + '_>> {
+    fn draw(
+        &self,
+        text: &mut String,
+        bottom: f64,
+        top: f64,
+    ) -> Result<(), Box<dyn std::error::Error + '_>> {
         let area = SVGBackend::with_string(text, SIZE).into_drawing_area();
         let label = |size: u32| ("sans-serif", size).into_font().color(&INK);
         let mut chart = ChartBuilder::on(&area)
@@ -144,34 +168,53 @@ impl Plot {
             .axis_desc_style(label(14))
             .draw()
             .map_err(|e| e.to_string())?;
-        self.draw_series(&mut chart, bottom).map_err(|e| e.to_string())?;
+        self.draw_series(&mut chart, bottom)
+            .map_err(|e| e.to_string())?;
         let centred = label(14).pos(Pos::new(HPos::Center, VPos::Top));
         let names = self.categories.iter().enumerate();
         for (n, name) in names.step_by(self.categories.len().div_ceil(MOST_LABELS)) {
             let (x, y) = chart.backend_coord(&(n as f64 + 0.5, bottom));
-            area.draw_text(name, &centred, (x, y + 7)).map_err(|e| e.to_string())?;
+            area.draw_text(name, &centred, (x, y + 7))
+                .map_err(|e| e.to_string())?;
         }
         area.present().map_err(|e| e.to_string())?;
         Ok(())
     }
 
-    fn draw_series(&self, chart: &mut Chart<'_, '_>, bottom: f64) -> Result<(), DrawingAreaErrorKind<std::io::Error>> {
+    fn draw_series(
+        &self,
+        chart: &mut Chart<'_, '_>,
+        bottom: f64,
+    ) -> Result<(), DrawingAreaErrorKind<std::io::Error>> {
         let count = self.series.len().max(1) as f64;
         let mut base = vec![0.0; self.categories.len()];
         for (n, series) in self.series.iter().enumerate() {
             let colour = SERIES[n % SERIES.len()];
-            let present = series.values.iter().enumerate().filter_map(|(i, v)| Some((i, (*v)?)));
+            let present = series
+                .values
+                .iter()
+                .enumerate()
+                .filter_map(|(i, v)| Some((i, (*v)?)));
             match self.form {
                 Form::Lines => {
-                    let points: Vec<_> = present.map(|(i, v)| (i as f64 + 0.5, self.height(v))).collect();
-                    chart.draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(3)))?;
-                    chart.draw_series(points.iter().map(|p| Circle::new(*p, 5, colour.filled())))?;
+                    let points: Vec<_> = present
+                        .map(|(i, v)| (i as f64 + 0.5, self.height(v)))
+                        .collect();
+                    chart.draw_series(LineSeries::new(
+                        points.iter().copied(),
+                        colour.stroke_width(3),
+                    ))?;
+                    chart
+                        .draw_series(points.iter().map(|p| Circle::new(*p, 5, colour.filled())))?;
                 }
                 Form::Bars => {
                     let width = 0.8 / count;
                     let bars = present.map(|(i, v)| {
                         let left = i as f64 + 0.1 + n as f64 * width;
-                        Rectangle::new([(left + 0.01, bottom), (left + width - 0.01, self.height(v))], colour.filled())
+                        Rectangle::new(
+                            [(left + 0.01, bottom), (left + width - 0.01, self.height(v))],
+                            colour.filled(),
+                        )
                     });
                     chart.draw_series(bars)?;
                 }
@@ -181,14 +224,20 @@ impl Plot {
                         if let Some(b) = base.get_mut(i) {
                             *b += v;
                         }
-                        Rectangle::new([(i as f64 + 0.25, low), (i as f64 + 0.75, low + v)], colour.filled())
+                        Rectangle::new(
+                            [(i as f64 + 0.25, low), (i as f64 + 0.75, low + v)],
+                            colour.filled(),
+                        )
                     });
                     chart.draw_series(bars)?;
                 }
             }
         }
         if let Some((at, _)) = self.line {
-            let ends = [(0.0, self.height(at)), (self.categories.len() as f64, self.height(at))];
+            let ends = [
+                (0.0, self.height(at)),
+                (self.categories.len() as f64, self.height(at)),
+            ];
             chart.draw_series(DashedLineSeries::new(ends, 7, 5, INK.stroke_width(1)))?;
         }
         Ok(())
@@ -199,7 +248,10 @@ type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64
 
 /// Text as it may stand in HTML.
 pub fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }
 
 #[cfg(test)]
@@ -211,8 +263,14 @@ mod tests {
             unit: "ns",
             categories: vec!["a".into(), "b".into()],
             series: vec![
-                Series { name: "one <1>".into(), values: vec![Some(1.0), Some(200.0)] },
-                Series { name: "two".into(), values: vec![None, Some(30.0)] },
+                Series {
+                    name: "one <1>".into(),
+                    values: vec![Some(1.0), Some(200.0)],
+                },
+                Series {
+                    name: "two".into(),
+                    values: vec![None, Some(30.0)],
+                },
             ],
             form,
             log,
@@ -222,12 +280,24 @@ mod tests {
 
     #[test]
     fn every_form_draws_every_value() {
-        for (form, log) in [(Form::Bars, true), (Form::Bars, false), (Form::Lines, true), (Form::Stack, false)] {
+        for (form, log) in [
+            (Form::Bars, true),
+            (Form::Bars, false),
+            (Form::Lines, true),
+            (Form::Stack, false),
+        ] {
             let svg = plot(form, log).svg().unwrap();
-            assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"), "{form:?}");
+            assert!(
+                svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"),
+                "{form:?}"
+            );
             let marks = |colour: &str| svg.matches(&format!("fill=\"{colour}\"")).count();
             // A line is an outline and two points; its stroke is no fill.
-            assert_eq!((marks("#030301"), marks("#030302")), (2, 1), "{form:?} {log}\n{svg}");
+            assert_eq!(
+                (marks("#030301"), marks("#030302")),
+                (2, 1),
+                "{form:?} {log}\n{svg}"
+            );
             assert!(svg.contains(">\na\n") || svg.contains(">a<"), "{svg}");
         }
     }

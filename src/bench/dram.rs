@@ -19,7 +19,16 @@ const HUGE: usize = 2 << 20;
 const STEPS: u64 = 1 << 12;
 
 /// Working sets of a full run, bytes: from well inside the first cache to main memory.
-pub const SETS: &[u64] = &[16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20, 64 << 20, 256 << 20];
+pub const SETS: &[u64] = &[
+    16 << 10,
+    64 << 10,
+    256 << 10,
+    1 << 20,
+    4 << 20,
+    16 << 20,
+    64 << 20,
+    256 << 20,
+];
 /// Working sets of a quick run, bytes.
 pub const QUICK_SETS: &[u64] = &[16 << 10, 1 << 20, 16 << 20];
 
@@ -47,8 +56,6 @@ pub struct Chase {
 /// Results of one working set.
 #[derive(Clone, Copy, Debug)]
 pub struct Latency {
-    /// Working set, bytes.
-    pub bytes: u64,
     /// Loads.
     pub read: Chase,
     /// Load and store.
@@ -68,7 +75,9 @@ impl Cycle {
     /// `bytes` is a multiple of 64 and at least two lines. `None` when the system has no memory for it.
     fn new(bytes: u64, rng: &mut Rng) -> Option<Cycle> {
         let count = (bytes as usize / LINE).max(2);
-        let layout = Layout::array::<Node>(count).and_then(|l| l.align_to(HUGE)).ok()?;
+        let layout = Layout::array::<Node>(count)
+            .and_then(|l| l.align_to(HUGE))
+            .ok()?;
         // SAFETY: the layout's size is not zero.
         let nodes = unsafe { alloc_zeroed(layout) }.cast::<Node>();
         if nodes.is_null() {
@@ -76,7 +85,11 @@ impl Cycle {
         }
         // SAFETY: the range is this allocation; the call only advises how to back it, and its failure changes nothing.
         unsafe { libc::madvise(nodes.cast(), layout.size(), libc::MADV_HUGEPAGE) };
-        let mut cycle = Cycle { nodes, count, layout };
+        let mut cycle = Cycle {
+            nodes,
+            count,
+            layout,
+        };
         cycle.link(rng);
         Some(cycle)
     }
@@ -121,7 +134,11 @@ impl Cycle {
             *result = self.walk::<WRITE>(steps.max(STEPS));
         }
         results.sort_by(f64::total_cmp);
-        Chase { min: results[0], median: results[REPEATS / 2], max: results[REPEATS - 1] }
+        Chase {
+            min: results[0],
+            median: results[REPEATS / 2],
+            max: results[REPEATS - 1],
+        }
     }
 }
 
@@ -137,16 +154,24 @@ pub fn measure(bytes: u64, budget: Duration, rng: &mut Rng) -> Option<Latency> {
     let before = huge_page_bytes();
     let mut cycle = Cycle::new(bytes, rng)?;
     let after = huge_page_bytes();
-    let huge = before.zip(after).map(|(b, a)| (a.saturating_sub(b) as f64 / bytes as f64).min(1.0));
+    let huge = before
+        .zip(after)
+        .map(|(b, a)| (a.saturating_sub(b) as f64 / bytes as f64).min(1.0));
     let read = cycle.measure::<false>(budget / 2);
     let write = cycle.measure::<true>(budget / 2);
-    Some(Latency { bytes, read, write, huge_share: huge })
+    Some(Latency {
+        read,
+        write,
+        huge_share: huge,
+    })
 }
 
 /// Bytes of this process in anonymous huge pages.
 fn huge_page_bytes() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/smaps_rollup").ok()?;
-    let line = text.lines().find_map(|l| l.strip_prefix("AnonHugePages:"))?;
+    let line = text
+        .lines()
+        .find_map(|l| l.strip_prefix("AnonHugePages:"))?;
     let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
     Some(kib << 10)
 }
@@ -154,8 +179,14 @@ fn huge_page_bytes() -> Option<u64> {
 /// The processor's name, as the system gives it.
 pub fn processor() -> String {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = text.lines().find(|l| l.starts_with("model name")).and_then(|l| l.split_once(':'));
-    name.map_or_else(|| std::env::consts::ARCH.to_string(), |(_, name)| name.trim().to_string())
+    let name = text
+        .lines()
+        .find(|l| l.starts_with("model name"))
+        .and_then(|l| l.split_once(':'));
+    name.map_or_else(
+        || std::env::consts::ARCH.to_string(),
+        |(_, name)| name.trim().to_string(),
+    )
 }
 
 #[cfg(test)]
@@ -177,7 +208,10 @@ mod tests {
     fn repeats_are_ordered_and_plausible() {
         let l = measure(16 << 10, Duration::from_millis(20), &mut Rng::new(1)).unwrap();
         for c in [l.read, l.write] {
-            assert!(c.min > 0.0 && c.min <= c.median && c.median <= c.max, "{c:?}");
+            assert!(
+                c.min > 0.0 && c.min <= c.median && c.median <= c.max,
+                "{c:?}"
+            );
             // A step that takes no time was optimised away; one in the first cache takes no millisecond.
             assert!(c.min > 0.05 && c.min < 1e6, "{c:?}");
         }

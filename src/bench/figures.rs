@@ -11,8 +11,6 @@ pub enum Class {
     Simulated,
     /// Wall-clock time on the machine that runs the benchmark.
     MeasuredHere,
-    /// From place and route of the RTL.
-    Synthesized,
     /// Arithmetic on the protocol's own rules.
     Model,
     /// No value: the reason stands beside it.
@@ -25,7 +23,6 @@ impl Class {
         match self {
             Class::Simulated => "simulated",
             Class::MeasuredHere => "measured here",
-            Class::Synthesized => "synthesized",
             Class::Model => "model",
             Class::NotRun => "not run",
         }
@@ -101,6 +98,7 @@ macro_rules! catalogue {
     ($($name:ident $id:literal $unit:literal $class:ident $target:expr, $what:literal;)*) => {
         $(#[doc = $what] pub static $name: Kind = Kind { id: $id, unit: $unit, class: Class::$class, target: $target, what: $what };)*
         /// Every kind, in the order of the page.
+        #[cfg(test)]
         pub static CATALOGUE: &[&Kind] = &[$(&$name),*];
     };
 }
@@ -135,7 +133,7 @@ catalogue! {
     READ_DEPENDENT "read.dependent.cycles.<config>" "cycles" Simulated None, "chain of dependent 64-byte reads over random lines: cycles a read as the host sees them, flits in both directions included";
     WRITE_DEPENDENT "write.dependent.cycles.<config>" "cycles" Simulated None, "chain of 64-byte writes, each issued when the one before has completed: cycles a write as the host sees them";
     READ_DEPENDENT_NS "read.dependent.ns.<config>" "ns" Simulated None, "`read.dependent.cycles` at the clock that the configuration states";
-    READ_STAGE "read.stage.<stage>.cycles" "cycles" Simulated None, "part of an idle read, at the memory port's pins: `1-request` before the port, `2-memory` first to last beat, `3-response` from there to the first slot out";
+    READ_STAGE "read.stage.<stage>.cycles" "cycles" Simulated None, "part of an idle read, at the memory port's pins: `request` up to the port, `memory` to the last beat, `response` from there to the first slot out";
     WRITE_STAGE "write.stage.<stage>.cycles" "cycles" Simulated None, "part of an idle write: as `read.stage.<stage>.cycles`";
     DRAM_READ "dram.read.ns.<set>" "ns" MeasuredHere None, "this machine's own memory: a dependent load from a random line of the working set, fastest of the repeats";
     DRAM_READ_MEDIAN "dram.read.median.ns.<set>" "ns" MeasuredHere None, "as `dram.read.ns`: median of the repeats";
@@ -143,14 +141,15 @@ catalogue! {
     DRAM_WRITE "dram.write.ns.<set>" "ns" MeasuredHere None, "this machine's own memory: a dependent load from a random line of the working set, and a store to the same line, fastest of the repeats";
     DRAM_WRITE_MEDIAN "dram.write.median.ns.<set>" "ns" MeasuredHere None, "as `dram.write.ns`: median of the repeats";
     DRAM_HUGE "dram.huge_pages.share" "1" MeasuredHere None, "share of the largest working set that the system backed with huge pages (without them, large sets pay for address translation too)";
-    READ_SHARE "read.saturated.share" "1" Simulated min(0.9), "reads only, saturated: data slots a cycle, as a share of the lower of the slot format's and the memory's bound";
+    READ_SHARE "read.saturated.share" "1" Simulated min(0.9), "reads only, saturated: data slots a cycle, as a share of the lower of the slot format's and the memory's bound, in the direction that comes closest to its own";
     WRITE_SHARE "write.saturated.share" "1" Simulated min(0.9), "writes only, saturated: as `read.saturated.share`";
-    MIX21_SHARE "mix21.saturated.share" "1" Simulated min(0.9), "two reads to a write, saturated: as `read.saturated.share`, both directions together";
-    MIX11_SHARE "mix11.saturated.share" "1" Simulated min(0.9), "a read to a write, saturated: as `read.saturated.share`, both directions together";
+    MIX21_SHARE "mix21.saturated.share" "1" Simulated min(0.9), "two reads to a write, saturated: as `read.saturated.share`";
+    MIX11_SHARE "mix11.saturated.share" "1" Simulated min(0.9), "a read to a write, saturated: as `read.saturated.share`";
     BW_PAYLOAD "bandwidth.<mix>.payload" "slots/cycle" Simulated None, "data slots a cycle, both directions together";
     BW_SLOT_BOUND "bandwidth.<mix>.bound.slots" "slots/cycle" Model None, "the most data slots a cycle that the slot formats allow for this mix (cxl-mem 8.3)";
     BW_MEMORY_BOUND "bandwidth.<mix>.bound.memory" "slots/cycle" Model None, "the most data slots a cycle that the memory's ports allow for this mix";
-    BW_STALL "bandwidth.<mix>.credit_stall.cycles" "cycles" Simulated is(0.0), "cycles in which the RTL kept the host waiting for a credit, or itself waited for one";
+    BW_STALL "bandwidth.<mix>.credit_stall.cycles" "cycles" Simulated is(0.0), "credit stalls that the RTL causes: cycles in which the device had a response and no credit for it, and, where the host's wire is the limit, flit times in which the host had a message and no credit";
+    BW_WAIT "bandwidth.<mix>.host_wait.share" "1" Simulated None, "flit times in which the host had a message and no credit, a cycle; where the answers are the limit, requests pile up and this is not 0 by design";
     BW_BYTES "bandwidth.<mix>.bytes_per_s" "B/s" Simulated None, "payload at the clock that the configuration states";
     ENGINE_COPY "engine.copy.share" "1" Simulated min(0.85), "engine's copies, larger size of the run, slower direction: bytes a cycle as a share of the lower of the TLP stream's and the memory port's bound";
     ENGINE_COPY_PAYLOAD "engine.copy.payload.bytes" "B" Model None, "payload of one TLP, on which the stream's bound rests (one header beat for each payload)";
@@ -164,7 +163,7 @@ catalogue! {
     LOCAL_SUM_GAIN "locality.sum.gain" "x" Simulated None, "`locality.sum.host.cycles` / `locality.sum.device.cycles`";
     LOCAL_CHASE "locality.chase.<place>.cycles_per_hop" "cycles" Simulated None, "engine's pointer chase over random lines, in host memory or on the device";
     LOCAL_CHASE_GAIN "locality.chase.gain" "x" Simulated None, "`locality.chase.host.cycles_per_hop` / `locality.chase.device.cycles_per_hop`";
-    SIM_SPEED "sim.cycles_per_s" "cycles/s" MeasuredHere None, "simulator under saturated traffic on one core, this program's harness included; its target goes with Verilator's version";
+    SIM_SPEED "sim.cycles_per_s" "cycles/s" MeasuredHere min(200_000.0), "simulator under saturated traffic on one core, this program's harness included; the target is that of Verilator 5.006, the oldest supported";
     SIM_HARNESS "sim.harness.ratio" "x" MeasuredHere max(1.10), "time of the same cycles in this program's harness / in a bare C++ loop that drives the same pins";
 }
 
@@ -208,7 +207,13 @@ impl Figures {
     }
 
     /// As [`Figures::add`], with a target that depends on the run.
-    pub fn add_judged(&mut self, kind: &'static Kind, arguments: &[&str], value: f64, target: Option<Target>) {
+    pub fn add_judged(
+        &mut self,
+        kind: &'static Kind,
+        arguments: &[&str],
+        value: f64,
+        target: Option<Target>,
+    ) {
         if !value.is_finite() {
             return self.add_not_run(kind, arguments, "no finite value came out");
         }
@@ -263,7 +268,9 @@ impl Figures {
     /// As [`Figures::series`], with the leading arguments fixed: the last one varies.
     pub fn series_of(&self, kind: &'static Kind, leading: &[&str]) -> Vec<(String, f64)> {
         let pattern = fill(kind.id, leading);
-        let Some((head, rest)) = pattern.split_once('<') else { return Vec::new() };
+        let Some((head, rest)) = pattern.split_once('<') else {
+            return Vec::new();
+        };
         let tail = rest.split_once('>').map_or("", |(_, tail)| tail);
         let of_kind = self.0.iter().filter(|f| f.kind == kind.id);
         of_kind
@@ -285,7 +292,9 @@ fn fill(pattern: &str, arguments: &[&str]) -> String {
     let mut id = String::new();
     let mut rest = pattern;
     for argument in arguments {
-        let Some((before, after)) = rest.split_once('<') else { break };
+        let Some((before, after)) = rest.split_once('<') else {
+            break;
+        };
         id += before;
         id += argument;
         rest = after.split_once('>').map_or("", |(_, after)| after);
@@ -343,7 +352,7 @@ fn markdown() -> String {
          `cxlmem bench ... --json FILE` writes one object: `figures`, an array of `{id, value, unit, class, target, sense, holds, what}`, and beside it\n\
          `seed`, `config`, `target`, `quick`, `clock_hz`, `versions` and `notes`. Ids are stable: a program may rely on them.\n\n\
          * `class` is one of `simulated` (cycles of the Verilated RTL, or those divided by the clock that the configuration states), `measured here` (wall\n\
-         \x20 clock of the machine that ran the benchmark), `synthesized` (place and route), `model` (arithmetic on the protocol's rules) and `not run`\n\
+         \x20 clock of the machine that ran the benchmark), `model` (arithmetic on the protocol's rules) and `not run`\n\
          \x20 (`value` is null, and `what` ends with the reason). Wall-clock time of the simulator is never shown as a latency.\n\
          * `target` is a number or null, `sense` says how it is meant, `holds` whether the value reaches it (null without target or value).\n\
          * In ids, `<config>` is a configuration, `<set>` and `<size>` are bytes (`16KiB`, `4MiB`), `<mix>` is `read`, `write`, `mix21` or `mix11`,\n\
@@ -352,7 +361,13 @@ fn markdown() -> String {
     );
     for k in CATALOGUE {
         let target = k.target.map_or(String::new(), |t| t.to_string());
-        text += &format!("| `{}` | {} | {} | {target} | {} |\n", k.id, k.unit, k.class.label(), k.what);
+        text += &format!(
+            "| `{}` | {} | {} | {target} | {} |\n",
+            k.id,
+            k.unit,
+            k.class.label(),
+            k.what
+        );
     }
     text
 }
@@ -363,7 +378,8 @@ mod tests {
 
     #[test]
     fn page_is_fresh() {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/figures.md");
+        let path =
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/figures.md");
         let fresh = markdown();
         if std::env::var_os("CXLMEM_BLESS").is_some_and(|v| v == "1") {
             std::fs::write(&path, &fresh).unwrap();
@@ -401,7 +417,18 @@ mod tests {
         f.add_not_run(&ENGINE_COPY, &[], "no engine in tiny");
         f.add(&WRITE_SHARE, &[], f64::NAN);
         let holds: Vec<_> = f.all().iter().map(|f| f.holds).collect();
-        assert_eq!(holds, [Some(true), Some(false), Some(false), Some(true), None, None, None]);
+        assert_eq!(
+            holds,
+            [
+                Some(true),
+                Some(false),
+                Some(false),
+                Some(true),
+                None,
+                None,
+                None
+            ]
+        );
         assert_eq!(f.missed().count(), 2);
         let json = serde_json::to_value(f.all()).unwrap();
         assert_eq!(json[0]["target"], 12.0);
@@ -412,7 +439,10 @@ mod tests {
             assert_eq!(json[n]["class"], "not run");
             assert_eq!(json[n]["value"], serde_json::Value::Null);
         }
-        assert!(json[5]["what"].as_str().unwrap().ends_with("no engine in tiny"));
+        assert!(json[5]["what"]
+            .as_str()
+            .unwrap()
+            .ends_with("no engine in tiny"));
     }
 
     #[test]
@@ -421,19 +451,45 @@ mod tests {
         f.add(&MIGRATE_PAGES, &["to_device", "4KiB"], 1.0);
         f.add(&MIGRATE_PAGES, &["to_host", "4KiB"], 2.0);
         f.add(&MIGRATE_PAGES, &["to_device", "16KiB"], 3.0);
-        f.add_not_run(&MIGRATE_PAGES, &["to_device", "64KiB"], "the file is shorter");
+        f.add_not_run(
+            &MIGRATE_PAGES,
+            &["to_device", "64KiB"],
+            "the file is shorter",
+        );
         f.add(&LOCAL_SUM, &["host"], 4.0);
         let series = f.series_of(&MIGRATE_PAGES, &["to_device"]);
-        assert_eq!(series, [("4KiB".to_string(), 1.0), ("16KiB".to_string(), 3.0)]);
+        assert_eq!(
+            series,
+            [("4KiB".to_string(), 1.0), ("16KiB".to_string(), 3.0)]
+        );
         assert_eq!(f.series(&LOCAL_SUM), [("host".to_string(), 4.0)]);
         assert_eq!(f.value("migrate.to_host.pages_per_s.4KiB"), Some(2.0));
     }
 
     #[test]
     fn numbers_for_people() {
-        let shown: Vec<_> = [0.0, 0.8888, 1.5, 10.0, 12.34, 166.67, 1234.0, 1234567.0, -1500.0].map(number).into();
-        assert_eq!(shown, ["0", "0.889", "1.5", "10", "12.3", "167", "1,234", "1,234,567", "-1,500"]);
-        let sizes: Vec<_> = [64, 4096, 96 << 10, 1 << 20, 256 << 20].map(size_name).into();
+        let shown: Vec<_> = [
+            0.0, 0.8888, 1.5, 10.0, 12.34, 166.67, 1234.0, 1234567.0, -1500.0,
+        ]
+        .map(number)
+        .into();
+        assert_eq!(
+            shown,
+            [
+                "0",
+                "0.889",
+                "1.5",
+                "10",
+                "12.3",
+                "167",
+                "1,234",
+                "1,234,567",
+                "-1,500"
+            ]
+        );
+        let sizes: Vec<_> = [64, 4096, 96 << 10, 1 << 20, 256 << 20]
+            .map(size_name)
+            .into();
         assert_eq!(sizes, ["64B", "4KiB", "96KiB", "1MiB", "256MiB"]);
     }
 }

@@ -26,20 +26,38 @@ pub fn run(b: &mut Bench) -> Result<()> {
     let device = b.device(bytes + (4 << 20))?;
     let bar = b.progress.bar(4, "locality");
     let (data, last) = linked(bytes, hops, &mut b.rng(2));
-    let buffer = device.alloc_host(bytes).context("no host memory for the operand")?;
+    let buffer = device
+        .alloc_host(bytes)
+        .context("no host memory for the operand")?;
     buffer.write(0, &data).context("cannot fill the operand")?;
     let at_host = measure(&device, buffer.operand(), hops, &data, last)?;
     bar.add(2);
-    let _ = device.migrate_to_device(&buffer.pages()).complete().context("the operand did not move to the device")?;
+    let _ = device
+        .migrate_to_device(&buffer.pages())
+        .complete()
+        .context("the operand did not move to the device")?;
     let on_device = measure(&device, moved(&device, &buffer)?, hops, &data, last)?;
     bar.add(2);
     drop(bar);
     for (place, (sum, chase)) in [("host", at_host), ("device", on_device)] {
-        b.figures.add(&figures::LOCAL_SUM, &[place], sum.cycles as f64);
-        b.figures.add(&figures::LOCAL_CHASE, &[place], chase.cycles as f64 / f64::from(hops));
+        b.figures
+            .add(&figures::LOCAL_SUM, &[place], sum.cycles as f64);
+        b.figures.add(
+            &figures::LOCAL_CHASE,
+            &[place],
+            chase.cycles as f64 / f64::from(hops),
+        );
     }
-    b.figures.add(&figures::LOCAL_SUM_GAIN, &[], at_host.0.cycles as f64 / on_device.0.cycles as f64);
-    b.figures.add(&figures::LOCAL_CHASE_GAIN, &[], at_host.1.cycles as f64 / on_device.1.cycles as f64);
+    b.figures.add(
+        &figures::LOCAL_SUM_GAIN,
+        &[],
+        at_host.0.cycles as f64 / on_device.0.cycles as f64,
+    );
+    b.figures.add(
+        &figures::LOCAL_CHASE_GAIN,
+        &[],
+        at_host.1.cycles as f64 / on_device.1.cycles as f64,
+    );
     let latency = cxlmem_sim::pcie::IoOptions::default().read_latency;
     b.note(format!(
         "locality: operand of {}, {hops} hops; the simulated host answers a DMA read after {latency} cycles, a choice that decides the gains",
@@ -51,16 +69,37 @@ pub fn run(b: &mut Bench) -> Result<()> {
 /// The operand of a migrated buffer, which a chase needs in one piece.
 fn moved(device: &Device, buffer: &HostBuffer) -> Result<Operand> {
     let runs = runs(device, buffer)?;
-    ensure!(runs.len() == 1, "the operand lies on the device in {} pieces, a chase needs one", runs.len());
+    ensure!(
+        runs.len() == 1,
+        "the operand lies on the device in {} pieces, a chase needs one",
+        runs.len()
+    );
     Ok(runs[0].0)
 }
 
 /// Sum and chase, checked against the host's own.
-fn measure(device: &Device, operand: Operand, hops: u32, data: &[u8], last: u64) -> Result<(OpResult, OpResult)> {
+fn measure(
+    device: &Device,
+    operand: Operand,
+    hops: u32,
+    data: &[u8],
+    last: u64,
+) -> Result<(OpResult, OpResult)> {
     let sum = device.sum64(operand).context("the engine's sum failed")?;
-    ensure!(sum.value == sum64(data), "the engine's sum is {:#x}, the host's {:#x}", sum.value, sum64(data));
-    let chase = device.chase(operand, hops).context("the engine's chase failed")?;
-    ensure!(chase.value == last, "the engine's chase ended at {:#x}, the host's at {last:#x}", chase.value);
+    ensure!(
+        sum.value == sum64(data),
+        "the engine's sum is {:#x}, the host's {:#x}",
+        sum.value,
+        sum64(data)
+    );
+    let chase = device
+        .chase(operand, hops)
+        .context("the engine's chase failed")?;
+    ensure!(
+        chase.value == last,
+        "the engine's chase ended at {:#x}, the host's at {last:#x}",
+        chase.value
+    );
     Ok((sum, chase))
 }
 
@@ -89,9 +128,15 @@ mod tests {
     fn the_cycle_visits_every_line() {
         for lines in [2usize, 5, 64] {
             let rng = || Rng::new(lines as u64);
-            let ends: std::collections::BTreeSet<u64> = (1..=lines as u32).map(|hops| linked(lines * LINE, hops, &mut rng()).1).collect();
+            let ends: std::collections::BTreeSet<u64> = (1..=lines as u32)
+                .map(|hops| linked(lines * LINE, hops, &mut rng()).1)
+                .collect();
             assert_eq!(ends.len(), lines);
-            assert_eq!(linked(lines * LINE, lines as u32, &mut rng()).1, 0, "back at the start");
+            assert_eq!(
+                linked(lines * LINE, lines as u32, &mut rng()).1,
+                0,
+                "back at the start"
+            );
         }
     }
 }

@@ -17,7 +17,15 @@ use super::source::{self, Source, PAGE};
 use super::Bench;
 
 /// Sizes of a full run, bytes.
-const SIZES: &[u64] = &[4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20];
+const SIZES: &[u64] = &[
+    4 << 10,
+    16 << 10,
+    64 << 10,
+    256 << 10,
+    1 << 20,
+    4 << 20,
+    16 << 20,
+];
 /// Sizes of a quick run, bytes.
 const QUICK_SIZES: &[u64] = &[4 << 10, 64 << 10, 256 << 10];
 /// Payload of a TLP: the maximum payload and the maximum read request of the pins (interfaces 1).
@@ -49,11 +57,22 @@ pub fn limit(config: &Config, asked: Option<u64>, quick: bool) -> Result<u64> {
     let capacity = config.capacity();
     match asked {
         Some(bytes) if bytes > capacity => {
-            let larger = Config::all().iter().filter(|c| c.engine && c.capacity() >= bytes).map(|c| c.name).collect::<Vec<_>>();
-            let other = if larger.is_empty() { String::new() } else { format!(", or --config {}", larger.join(" or ")) };
+            let larger = Config::all()
+                .iter()
+                .filter(|c| c.engine && c.capacity() >= bytes)
+                .map(|c| c.name)
+                .collect::<Vec<_>>();
+            let other = if larger.is_empty() {
+                String::new()
+            } else {
+                format!(", or --config {}", larger.join(" or "))
+            };
             bail!(
                 "--size {} is more than the memory of configuration {} ({}): use --size {}{other}",
-                size_name(bytes), config.name, size_name(capacity), size_name(capacity)
+                size_name(bytes),
+                config.name,
+                size_name(capacity),
+                size_name(capacity)
             )
         }
         Some(bytes) => Ok(bytes),
@@ -66,7 +85,11 @@ pub fn run(b: &mut Bench, file: &Source, limit: u64) -> Result<Result<()>> {
     let offered = if b.quick { QUICK_SIZES } else { SIZES };
     if !b.config.engine {
         let why = format!("configuration {} has no engine", b.config.name);
-        for kind in [&figures::MIGRATE_INTACT, &figures::REGION_INTACT, &figures::ENGINE_COPY] {
+        for kind in [
+            &figures::MIGRATE_INTACT,
+            &figures::REGION_INTACT,
+            &figures::ENGINE_COPY,
+        ] {
             b.figures.add_not_run(kind, &[], &why);
         }
         return Ok(Ok(()));
@@ -80,12 +103,19 @@ pub fn run(b: &mut Bench, file: &Source, limit: u64) -> Result<Result<()>> {
     let sizes = source::sizes(&wanted, file.data.len() as u64);
     for missing in wanted.iter().filter(|s| !sizes.contains(s)) {
         for way in [TO_DEVICE, TO_HOST] {
-            b.figures.add_not_run(&figures::MIGRATE_PAGES, &[way, &size_name(*missing)], "the file is shorter");
+            b.figures.add_not_run(
+                &figures::MIGRATE_PAGES,
+                &[way, &size_name(*missing)],
+                "the file is shorter",
+            );
         }
     }
     let largest = sizes.iter().copied().max().unwrap_or(PAGE);
     let device = b.device(largest as usize + (4 << 20))?;
-    let bar = b.progress.bar(sizes.iter().map(|s| 2 * s.div_ceil(PAGE)).sum(), "migrating");
+    let bar = b.progress.bar(
+        sizes.iter().map(|s| 2 * s.div_ceil(PAGE)).sum(),
+        "migrating",
+    );
     let mut verdict = Ok(());
     let mut shares = Vec::new();
     for size in sizes {
@@ -105,7 +135,8 @@ pub fn run(b: &mut Bench, file: &Source, limit: u64) -> Result<Result<()>> {
         b.figures.add(&figures::ENGINE_COPY, &[], *share);
         b.note(format!("engine.copy.share is that of {}", size_name(*size)));
     }
-    b.figures.add(&figures::ENGINE_COPY_PAYLOAD, &[], TLP_PAYLOAD as f64);
+    b.figures
+        .add(&figures::ENGINE_COPY_PAYLOAD, &[], TLP_PAYLOAD as f64);
     b.figures.add(&figures::ENGINE_COPY_BOUND, &[], bound());
     if verdict.is_ok() {
         verdict = region(b, &device, &file.data);
@@ -113,7 +144,11 @@ pub fn run(b: &mut Bench, file: &Source, limit: u64) -> Result<Result<()>> {
     if verdict.is_ok() {
         verdict = device.close().context("the device did not close");
     }
-    b.figures.add(&figures::MIGRATE_INTACT, &[], f64::from(u8::from(verdict.is_ok())));
+    b.figures.add(
+        &figures::MIGRATE_INTACT,
+        &[],
+        f64::from(u8::from(verdict.is_ok())),
+    );
     Ok(verdict)
 }
 
@@ -133,27 +168,47 @@ impl<'a> Trip<'a> {
         let mut content = data[..data.len().min(size as usize)].to_vec();
         // The end of a file's last page is zero, as when it is mapped.
         content.resize(pages * PAGE as usize, 0);
-        let buffer = device.alloc_host(content.len()).context("no host memory for the file")?;
-        buffer.write(0, &content).context("cannot put the file into host memory")?;
+        let buffer = device
+            .alloc_host(content.len())
+            .context("no host memory for the file")?;
+        buffer
+            .write(0, &content)
+            .context("cannot put the file into host memory")?;
         let mut rng = b.rng(size);
         let sampled = match pages <= CRC_PAGES {
             true => (0..pages).collect(),
-            false => (0..CRC_PAGES).map(|_| rng.below(pages as u64) as usize).collect(),
+            false => (0..CRC_PAGES)
+                .map(|_| rng.below(pages as u64) as usize)
+                .collect(),
         };
-        Ok(Trip { device, buffer, content, size, sampled })
+        Ok(Trip {
+            device,
+            buffer,
+            content,
+            size,
+            sampled,
+        })
     }
 
     /// Returns the engine's share of its bound, the slower direction's.
     fn run(&mut self, b: &mut Bench, step: impl Fn(u64)) -> Result<f64> {
         let before = self.host_hash()?;
-        ensure!(before == hash(&self.content), "the file is not in host memory as it was read");
+        ensure!(
+            before == hash(&self.content),
+            "the file is not in host memory as it was read"
+        );
         let there = self.moved(TO_DEVICE, &step)?;
         self.check_on_device()?;
         self.overwrite_host()?;
         let back = self.moved(TO_HOST, &step)?;
         self.check_at_home()?;
         let after = self.host_hash()?;
-        ensure!(after == before, "SHA-256 before {} and after {} differ", hex(&before), hex(&after));
+        ensure!(
+            after == before,
+            "SHA-256 before {} and after {} differ",
+            hex(&before),
+            hex(&after)
+        );
         let name = size_name(self.size);
         let pages = self.content.len() as f64 / PAGE as f64;
         let mut slower = f64::INFINITY;
@@ -162,9 +217,13 @@ impl<'a> Trip<'a> {
             let share = self.content.len() as f64 / engine / bound();
             // Copies faster than the wires would be copies that did not happen.
             ensure!(share <= 1.0, "{way}: {} bytes in {engine} engine cycles is more than the bound of {:.2} bytes a cycle", self.content.len(), bound());
-            let clock = f64::from(b.config.clock_khz) * 1000.0;
-            b.figures.add(&figures::MIGRATE_PAGES, &[way, &name], pages * clock / cycles);
-            b.figures.add(&figures::MIGRATE_CYCLES, &[way, &name], cycles / pages);
+            b.figures.add(
+                &figures::MIGRATE_PAGES,
+                &[way, &name],
+                pages * b.clock_hz() / cycles,
+            );
+            b.figures
+                .add(&figures::MIGRATE_CYCLES, &[way, &name], cycles / pages);
             b.figures.add(&figures::MIGRATE_SHARE, &[way, &name], share);
             slower = slower.min(share);
         }
@@ -177,7 +236,11 @@ impl<'a> Trip<'a> {
         let (commands, stats) = (self.commands()?, self.device.stats());
         let mut all = Migration::default();
         for part in pages.chunks(CHUNK) {
-            let next = if way == TO_DEVICE { self.device.migrate_to_device(part) } else { self.device.migrate_to_host(part) };
+            let next = if way == TO_DEVICE {
+                self.device.migrate_to_device(part)
+            } else {
+                self.device.migrate_to_host(part)
+            };
             all.pages.extend(&next.pages);
             all.engine_cycles += next.engine_cycles;
             all.device_cycles += next.device_cycles;
@@ -189,16 +252,30 @@ impl<'a> Trip<'a> {
         if let Some(n) = all.pages.iter().position(|p| *p != PageResult::Moved) {
             bail!("{way}: page {n} of {}: {}", pages.len(), all.pages[n]);
         }
-        let resident = pages.iter().filter(|p| self.device.device_address(**p).is_some()).count();
+        let resident = pages
+            .iter()
+            .filter(|p| self.device.device_address(**p).is_some())
+            .count();
         let expected = if way == TO_DEVICE { pages.len() } else { 0 };
-        ensure!(resident == expected, "{way}: {resident} pages are on the device, not {expected}");
+        ensure!(
+            resident == expected,
+            "{way}: {resident} pages are on the device, not {expected}"
+        );
         let now = self.device.stats();
         let counted = match way {
             TO_DEVICE => now.pages_to_device - stats.pages_to_device,
             _ => now.pages_to_host - stats.pages_to_host,
         };
-        ensure!(counted == pages.len() as u64, "{way}: the driver counted {counted} pages, not {}", pages.len());
-        ensure!(now.page_errors == stats.page_errors, "{way}: the driver counted {} page errors", now.page_errors - stats.page_errors);
+        ensure!(
+            counted == pages.len() as u64,
+            "{way}: the driver counted {counted} pages, not {}",
+            pages.len()
+        );
+        ensure!(
+            now.page_errors == stats.page_errors,
+            "{way}: the driver counted {} page errors",
+            now.page_errors - stats.page_errors
+        );
         let records = self.commands()?.wrapping_sub(commands);
         let least = pages.len().div_ceil(CHUNK) as u32;
         ensure!(records >= least, "{way}: the engine wrote {records} completion records, fewer than the {least} commands that the pages need");
@@ -207,29 +284,59 @@ impl<'a> Trip<'a> {
 
     /// Completion records that the engine has written.
     fn commands(&self) -> Result<u32> {
-        self.device.with_transport(|t| t.mmio_read32(regs::EngDone::OFFSET)).context("cannot read the engine's counter")
+        self.device
+            .with_transport(|t| t.mmio_read32(regs::EngDone::OFFSET))
+            .context("cannot read the engine's counter")
     }
 
     fn host_hash(&self) -> Result<[u8; 32]> {
         let mut content = vec![0; self.content.len()];
-        self.buffer.read(0, &mut content).context("cannot read host memory")?;
+        self.buffer
+            .read(0, &mut content)
+            .context("cannot read host memory")?;
         Ok(hash(&content))
     }
 
     /// The engine's sum over all pages, and its CRC-32C of the sampled ones, where they are now.
     fn check_on_device(&self) -> Result<()> {
         let pages = self.buffer.pages();
-        let place = |n: usize| self.device.device_address(pages[n]).context("a page is not on the device");
+        let place = |n: usize| {
+            self.device
+                .device_address(pages[n])
+                .context("a page is not on the device")
+        };
         let mut sum = 0u64;
         for (operand, _) in runs(self.device, &self.buffer)? {
-            sum = sum.wrapping_add(self.device.sum64(operand).context("the engine's sum failed")?.value);
+            sum = sum.wrapping_add(
+                self.device
+                    .sum64(operand)
+                    .context("the engine's sum failed")?
+                    .value,
+            );
         }
-        ensure!(sum == sum64(&self.content), "the engine's sum on the device is {sum:#018x}, the host's {:#018x}", sum64(&self.content));
+        ensure!(
+            sum == sum64(&self.content),
+            "the engine's sum on the device is {sum:#018x}, the host's {:#018x}",
+            sum64(&self.content)
+        );
         for &n in &self.sampled {
-            let operand = Operand::Device { dpa: place(n)?, bytes: PAGE };
-            let found = self.device.crc32c(operand, 0).context("the engine's CRC-32C failed")?.value;
-            let expected = u64::from(crc32c(0, &self.content[n * PAGE as usize..][..PAGE as usize]));
-            ensure!(found == expected, "page {n}: CRC-32C on the device is {found:#010x}, the host's {expected:#010x}");
+            let operand = Operand::Device {
+                dpa: place(n)?,
+                bytes: PAGE,
+            };
+            let found = self
+                .device
+                .crc32c(operand, 0)
+                .context("the engine's CRC-32C failed")?
+                .value;
+            let expected = u64::from(crc32c(
+                0,
+                &self.content[n * PAGE as usize..][..PAGE as usize],
+            ));
+            ensure!(
+                found == expected,
+                "page {n}: CRC-32C on the device is {found:#010x}, the host's {expected:#010x}"
+            );
         }
         Ok(())
     }
@@ -237,15 +344,24 @@ impl<'a> Trip<'a> {
     /// Overwrites the pages' old places in host memory, past the driver (which would refuse).
     fn overwrite_host(&self) -> Result<()> {
         let inverse: Vec<u8> = self.content.iter().map(|b| !b).collect();
-        self.device.with_transport(|t| t.dma_write(self.buffer.bus(), &inverse)).context("cannot overwrite host memory")
+        self.device
+            .with_transport(|t| t.dma_write(self.buffer.bus(), &inverse))
+            .context("cannot overwrite host memory")
     }
 
     /// Byte for byte, with the first difference named.
     fn check_at_home(&self) -> Result<()> {
         let mut found = vec![0; self.content.len()];
-        self.buffer.read(0, &mut found).context("cannot read host memory")?;
+        self.buffer
+            .read(0, &mut found)
+            .context("cannot read host memory")?;
         if let Some(n) = found.iter().zip(&self.content).position(|(f, c)| f != c) {
-            bail!("byte {n} (page {}) came back as {:#04x}, it was {:#04x}", n as u64 / PAGE, found[n], self.content[n]);
+            bail!(
+                "byte {n} (page {}) came back as {:#04x}, it was {:#04x}",
+                n as u64 / PAGE,
+                found[n],
+                self.content[n]
+            );
         }
         Ok(())
     }
@@ -255,13 +371,18 @@ impl<'a> Trip<'a> {
 pub fn runs(device: &Device, buffer: &HostBuffer) -> Result<Vec<(Operand, usize)>> {
     let mut runs: Vec<(u64, u64, usize)> = Vec::new();
     for (n, page) in buffer.pages().into_iter().enumerate() {
-        let at = device.device_address(page).with_context(|| format!("page {n} is not on the device"))?;
+        let at = device
+            .device_address(page)
+            .with_context(|| format!("page {n} is not on the device"))?;
         match runs.last_mut() {
             Some((start, bytes, _)) if *start + *bytes == at => *bytes += PAGE,
             _ => runs.push((at, PAGE, n)),
         }
     }
-    Ok(runs.into_iter().map(|(dpa, bytes, first)| (Operand::Device { dpa, bytes }, first)).collect())
+    Ok(runs
+        .into_iter()
+        .map(|(dpa, bytes, first)| (Operand::Device { dpa, bytes }, first))
+        .collect())
 }
 
 /// Ordinary code on a slice of device memory, while its pages move.
@@ -270,7 +391,8 @@ fn region(b: &mut Bench, device: &Arc<Device>, data: &[u8]) -> Result<()> {
     let mut region = match CoherentRegion::new(device, bytes) {
         Ok(region) => region,
         Err(error @ cxlmem_driver::Error::Userfaultfd { .. }) => {
-            b.figures.add_not_run(&figures::REGION_INTACT, &[], &error.to_string());
+            b.figures
+                .add_not_run(&figures::REGION_INTACT, &[], &error.to_string());
             return Ok(());
         }
         Err(error) => return Err(anyhow::Error::new(error).context("no coherent region")),
@@ -278,7 +400,11 @@ fn region(b: &mut Bench, device: &Arc<Device>, data: &[u8]) -> Result<()> {
     let result = on_region(&mut region, &data[..bytes]);
     let closed = region.close().context("the region did not close").map(drop);
     let result = result.and(closed);
-    b.figures.add(&figures::REGION_INTACT, &[], f64::from(u8::from(result.is_ok())));
+    b.figures.add(
+        &figures::REGION_INTACT,
+        &[],
+        f64::from(u8::from(result.is_ok())),
+    );
     result
 }
 
@@ -288,21 +414,37 @@ fn on_region(region: &mut CoherentRegion, data: &[u8]) -> Result<()> {
     let mut sorted = data.to_vec();
     sorted.sort_unstable();
     region.as_mut_slice()[..data.len()].copy_from_slice(data);
-    ensure!(sum(region.as_slice()) == sum(data), "a plain slice of device memory does not add up");
+    ensure!(
+        sum(region.as_slice()) == sum(data),
+        "a plain slice of device memory does not add up"
+    );
     move_region(region, all.clone(), Side::Host)?;
-    ensure!(region.as_slice()[..data.len()] == *data, "the slice changed when its pages moved to the host");
+    ensure!(
+        region.as_slice()[..data.len()] == *data,
+        "the slice changed when its pages moved to the host"
+    );
     region.as_mut_slice()[..data.len()].sort_unstable();
     move_region(region, all, Side::Device)?;
-    ensure!(region.as_slice()[..data.len()] == sorted, "the sorted slice changed when its pages moved to the device");
+    ensure!(
+        region.as_slice()[..data.len()] == sorted,
+        "the sorted slice changed when its pages moved to the device"
+    );
     Ok(())
 }
 
 fn move_region(region: &CoherentRegion, range: std::ops::Range<usize>, to: Side) -> Result<()> {
-    let moved = region.migrate(range, to).context("the region's pages did not move")?;
-    let _ = moved.complete().context("pages of the region did not move")?;
+    let moved = region
+        .migrate(range, to)
+        .context("the region's pages did not move")?;
+    let _ = moved
+        .complete()
+        .context("pages of the region did not move")?;
     for page in 0..region.pages() {
         let side = region.residency(page)?.side();
-        ensure!(side == to, "page {page} of the region is on the {side:?} side, not {to:?}");
+        ensure!(
+            side == to,
+            "page {page} of the region is on the {side:?} side, not {to:?}"
+        );
     }
     Ok(())
 }
@@ -318,7 +460,9 @@ fn hex(bytes: &[u8]) -> String {
 /// CRC-32C (Castagnoli, reflected, inverted in and out), going on from `crc`, as the engine's.
 fn crc32c(crc: u32, data: &[u8]) -> u32 {
     let bit = |crc: u32, _| (crc >> 1) ^ if crc & 1 == 1 { 0x82F6_3B78 } else { 0 };
-    !data.iter().fold(!crc, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), bit))
+    !data
+        .iter()
+        .fold(!crc, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), bit))
 }
 
 /// Wrapping sum of little-endian u64, as the engine's.
@@ -342,7 +486,10 @@ mod tests {
         assert_eq!(limit(small, None, false).unwrap(), small.capacity());
         assert_eq!(limit(small, Some(8192), false).unwrap(), 8192);
         let e = limit(small, Some(1 << 20), false).unwrap_err().to_string();
-        assert!(e.contains("--size 1MiB") && e.contains("32KiB") && e.contains("--config sim"), "{e}");
+        assert!(
+            e.contains("--size 1MiB") && e.contains("32KiB") && e.contains("--config sim"),
+            "{e}"
+        );
     }
 
     #[test]

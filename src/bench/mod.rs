@@ -21,7 +21,7 @@ use std::sync::Arc;
 use anyhow::{bail, ensure, Context, Result};
 use clap::ValueEnum;
 use cxlmem_driver::Device;
-use cxlmem_hdl::{Backend, Config};
+use cxlmem_hdl::Config;
 use cxlmem_sim::rng::{seed_from_env, Rng};
 use cxlmem_sim::system::{Options, System};
 use serde_json::json;
@@ -101,25 +101,54 @@ impl Bench {
     /// A simulated device with link and decoder up, without driver.
     fn system(&self, config: &'static Config) -> Result<System> {
         let up = || -> Result<System> {
-            let mut system = System::new(config.name, Options { seed: self.seed, host_mem_bytes: 1 << 20, ..Options::default() })?;
+            let mut system = System::new(
+                config.name,
+                Options {
+                    seed: self.seed,
+                    host_mem_bytes: 1 << 20,
+                    ..Options::default()
+                },
+            )?;
             system.bring_up()?;
             Ok(system)
         };
-        up().with_context(|| format!("cannot bring up the simulated device (configuration {})", config.name))
+        up().with_context(|| {
+            format!(
+                "cannot bring up the simulated device (configuration {})",
+                config.name
+            )
+        })
     }
 
     /// An open device behind the real driver; `host_bytes` of host memory that it reaches.
     fn device(&self, host_bytes: usize) -> Result<Arc<Device>> {
-        let options = Options { seed: self.seed, host_mem_bytes: host_bytes, ..Options::default() };
-        let open = || -> Result<Arc<Device>> {
-            Ok(Device::open(SimTarget::new(self.config.name, options)?, &cxlmem_driver::Options::default())?)
+        let options = Options {
+            seed: self.seed,
+            host_mem_bytes: host_bytes,
+            ..Options::default()
         };
-        open().with_context(|| format!("cannot open the simulated device (configuration {})", self.config.name))
+        let open = || -> Result<Arc<Device>> {
+            Ok(Device::open(
+                SimTarget::new(self.config.name, options)?,
+                &cxlmem_driver::Options::default(),
+            )?)
+        };
+        open().with_context(|| {
+            format!(
+                "cannot open the simulated device (configuration {})",
+                self.config.name
+            )
+        })
     }
 
     /// Nanoseconds of so many cycles at the configuration's stated clock.
     fn ns(config: &Config, cycles: f64) -> f64 {
         cycles * 1e6 / f64::from(config.clock_khz)
+    }
+
+    /// Cycles per second that the chosen configuration states.
+    fn clock_hz(&self) -> f64 {
+        f64::from(self.config.clock_khz) * 1000.0
     }
 
     fn note(&mut self, text: impl Into<String>) {
@@ -139,7 +168,11 @@ pub fn run(args: Args) -> Result<()> {
     let seed = args.seed.unwrap_or_else(|| seed_from_env(1));
     // Whatever can be wrong with the arguments shows before the first measurement.
     let limit = migrate::limit(config, args.size, args.quick)?;
-    let file = if migrates { Some(source::Source::open(args.file.as_deref(), limit)?) } else { None };
+    let file = if migrates {
+        Some(source::Source::open(args.file.as_deref(), limit)?)
+    } else {
+        None
+    };
     if let Some(path) = &args.json {
         ensure_writable(path)?;
     }
@@ -152,7 +185,12 @@ pub fn run(args: Args) -> Result<()> {
         notes: Vec::new(),
     };
     if !args.quiet {
-        println!("configuration {} ({}), clock {} MHz as stated, seed {seed}", config.name, config.about, f64::from(config.clock_khz) / 1000.0);
+        println!(
+            "configuration {} ({}), clock {} MHz as stated, seed {seed}",
+            config.name,
+            config.about,
+            f64::from(config.clock_khz) / 1000.0
+        );
     }
     let start = std::time::Instant::now();
     let mut intact = Ok(());
@@ -172,15 +210,28 @@ pub fn run(args: Args) -> Result<()> {
     if !args.quiet {
         tables::print(&bench);
     }
-    let report = args.report.or_else(|| (args.what == What::All).then(|| PathBuf::from("target/report")));
+    let report = args
+        .report
+        .or_else(|| (args.what == What::All).then(|| PathBuf::from("target/report")));
     if let Some(path) = &args.json {
-        write(path, &(serde_json::to_string_pretty(&as_json(&bench, &args.target))? + "\n"))?;
+        write(
+            path,
+            &(serde_json::to_string_pretty(&as_json(&bench, &args.target))? + "\n"),
+        )?;
     }
     if let Some(dir) = report {
-        std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}: give another folder with --report", dir.display()))?;
+        std::fs::create_dir_all(&dir).with_context(|| {
+            format!(
+                "cannot make {}: give another folder with --report",
+                dir.display()
+            )
+        })?;
         let path = dir.join("index.html");
         write(&path, &page::html(&bench))?;
-        write(&dir.join("figures.json"), &(serde_json::to_string_pretty(&as_json(&bench, &args.target))? + "\n"))?;
+        write(
+            &dir.join("figures.json"),
+            &(serde_json::to_string_pretty(&as_json(&bench, &args.target))? + "\n"),
+        )?;
         if !args.quiet {
             println!("report: {}", path.display());
         }
@@ -213,17 +264,24 @@ fn versions() -> serde_json::Value {
 
 /// Fails early where a file cannot be written at the end.
 fn ensure_writable(path: &std::path::Path) -> Result<()> {
-    ensure!(!path.is_dir(), "cannot write {}: it is a folder; give a file", path.display());
-    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
-    ensure!(parent.is_dir(), "cannot write {}: there is no folder {}; make it first", path.display(), parent.display());
+    ensure!(
+        !path.is_dir(),
+        "cannot write {}: it is a folder; give a file",
+        path.display()
+    );
+    let parent = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(std::path::Path::new("."));
+    ensure!(
+        parent.is_dir(),
+        "cannot write {}: there is no folder {}; make it first",
+        path.display(),
+        parent.display()
+    );
     Ok(())
 }
 
 fn write(path: &std::path::Path, text: &str) -> Result<()> {
     std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
-}
-
-/// Whether idle latencies of this configuration are those of the RTL alone: behind the external port the memory's own latency is in them.
-fn is_on_chip(config: &Config) -> bool {
-    config.backend == Backend::Block
 }

@@ -36,7 +36,11 @@ pub fn html(b: &Bench) -> String {
     let judged = b.figures.all().iter().filter(|f| f.holds.is_some()).count();
     let missed = b.figures.missed().count();
     let mut page = String::from("<!doctype html>\n<html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width,initial-scale=1'>");
-    page += &format!("<title>cxlmem: benchmark of configuration {}</title>\n<style>{STYLE}{}</style>\n<main>\n", b.config.name, chart::STYLE);
+    page += &format!(
+        "<title>cxlmem: benchmark of configuration {}</title>\n<style>{STYLE}{}</style>\n<main>\n",
+        b.config.name,
+        chart::STYLE
+    );
     page += "<h1>cxlmem benchmark</h1>\n";
     page += &format!(
         "<p>Configuration <b>{}</b> ({}), clock {} MHz as stated, seed {}{}. {} of {judged} targets met.</p>\n",
@@ -50,15 +54,38 @@ pub fn html(b: &Bench) -> String {
     page += "<p class=soft>Simulated figures are cycles of the controller's RTL, run by Verilator, or those cycles at the stated clock. \
              The time that the simulator takes is never shown as a latency. Figures of this machine's own memory were measured while this report was made.</p>\n";
     page += &tiles(b);
-    let plots: String = plots(b).into_iter().filter_map(|(title, class, plot)| figure(title, class, &plot)).collect();
+    let plots: String = plots(b)
+        .into_iter()
+        .filter_map(|(title, class, plot)| figure(title, class, &plot))
+        .collect();
     page += &format!("<h2>At a glance</h2>\n<div class=plots>\n{plots}</div>\n");
     for grid in grids(b) {
-        page += &format!("<h2>{}</h2>\n{}", escape(&grid.title), table(&grid.head, &grid.rows));
+        page += &format!(
+            "<h2>{}</h2>\n{}",
+            escape(&grid.title),
+            table(&grid.head, &grid.rows)
+        );
     }
-    let skipped: Vec<_> = b.figures.all().iter().filter(|f| f.class == Class::NotRun).collect();
+    let skipped: Vec<_> = b
+        .figures
+        .all()
+        .iter()
+        .filter(|f| f.class == Class::NotRun)
+        .collect();
     if !skipped.is_empty() {
-        let rows: Vec<_> = skipped.iter().map(|f| vec![f.id.clone(), f.what.rsplit("Not run: ").next().unwrap_or("").to_string()]).collect();
-        page += &format!("<h2>Not run</h2>\n{}", table(&["figure".to_string(), "why".to_string()], &rows));
+        let rows: Vec<_> = skipped
+            .iter()
+            .map(|f| {
+                vec![
+                    f.id.clone(),
+                    f.what.rsplit("Not run: ").next().unwrap_or("").to_string(),
+                ]
+            })
+            .collect();
+        page += &format!(
+            "<h2>Not run</h2>\n{}",
+            table(&["figure".to_string(), "why".to_string()], &rows)
+        );
     }
     if !b.notes.is_empty() {
         page += "<h2>Notes</h2>\n";
@@ -78,7 +105,13 @@ fn tiles(b: &Bench) -> String {
             Some(false) => ("missed", "missed"),
             None => ("soft", "not run"),
         };
-        let value = f.value.map_or("&ndash;".to_string(), |v| if f.unit == "1" && f.id.ends_with("share") { percent(v) } else { number(v) });
+        let value = f.value.map_or("&ndash;".to_string(), |v| {
+            if f.unit == "1" && f.id.ends_with("share") {
+                percent(v)
+            } else {
+                number(v)
+            }
+        });
         let unit = if f.unit == "1" { "" } else { f.unit };
         let goal = match f.id.ends_with("share") {
             true => format!("{} {}", target.sense(), percent(target.number())),
@@ -97,7 +130,11 @@ fn tiles(b: &Bench) -> String {
 
 fn figure(title: &str, class: &str, plot: &Plot) -> Option<String> {
     let svg = plot.svg()?;
-    Some(format!("<figure><figcaption>{} <span class=chip>{class}</span></figcaption>{}{svg}</figure>\n", escape(title), plot.legend()))
+    Some(format!(
+        "<figure><figcaption>{} <span class=chip>{class}</span></figcaption>{}{svg}</figure>\n",
+        escape(title),
+        plot.legend()
+    ))
 }
 
 fn table(head: &[String], rows: &[Vec<String>]) -> String {
@@ -109,13 +146,25 @@ fn table(head: &[String], rows: &[Vec<String>]) -> String {
         };
         cells.iter().map(cell).collect()
     };
-    let body: String = rows.iter().map(|r| format!("<tr>{}</tr>\n", cells(r, "td"))).collect();
+    let body: String = rows
+        .iter()
+        .map(|r| format!("<tr>{}</tr>\n", cells(r, "td")))
+        .collect();
     format!("<div class=scroll><table><thead><tr>{}</tr></thead><tbody>\n{body}</tbody></table></div>\n", cells(head, "th"))
 }
 
 /// A plot with one series for each kind and leading argument; categories are the arguments that occur.
-fn over(b: &Bench, unit: &'static str, form: Form, log: bool, kinds: &[(&'static Kind, &[&str], &str)]) -> Plot {
-    let all: Vec<_> = kinds.iter().map(|(kind, leading, name)| (b.figures.series_of(kind, leading), *name)).collect();
+fn over(
+    b: &Bench,
+    unit: &'static str,
+    form: Form,
+    log: bool,
+    kinds: &[(&'static Kind, &[&str], &str)],
+) -> Plot {
+    let all: Vec<_> = kinds
+        .iter()
+        .map(|(kind, leading, name)| (b.figures.series_of(kind, leading), *name))
+        .collect();
     let mut categories: Vec<String> = Vec::new();
     for (argument, _) in all.iter().flat_map(|(series, _)| series) {
         if !categories.contains(argument) {
@@ -124,17 +173,39 @@ fn over(b: &Bench, unit: &'static str, form: Form, log: bool, kinds: &[(&'static
     }
     let series = all.iter().map(|(series, name)| Series {
         name: name.to_string(),
-        values: categories.iter().map(|c| series.iter().find(|(a, _)| a == c).map(|(_, v)| *v)).collect(),
+        values: categories
+            .iter()
+            .map(|c| series.iter().find(|(a, _)| a == c).map(|(_, v)| *v))
+            .collect(),
     });
-    Plot { unit, series: series.collect(), categories, form, log, line: None }
+    Plot {
+        unit,
+        series: series.collect(),
+        categories,
+        form,
+        log,
+        line: None,
+    }
 }
 
 /// All plots with title and class.
 fn plots(b: &Bench) -> Vec<(&'static str, &'static str, Plot)> {
     vec![
-        ("A dependent access: device beside this machine's memory", "simulated / measured here", latency(b)),
-        ("An idle read, by stage of the pipeline", "simulated", stages(b)),
-        ("Saturated: data slots a cycle and their bounds", "simulated; bounds: model", bandwidth(b)),
+        (
+            "A dependent access: device beside this machine's memory",
+            "simulated / measured here",
+            latency(b),
+        ),
+        (
+            "An idle access, by stage of the pipeline",
+            "simulated",
+            stages(b),
+        ),
+        (
+            "Saturated: data slots a cycle and their bounds",
+            "simulated; bounds: model",
+            bandwidth(b),
+        ),
         (
             "Pages migrated a second, at the stated clock",
             "simulated",
@@ -143,7 +214,10 @@ fn plots(b: &Bench) -> Vec<(&'static str, &'static str, Plot)> {
                 "pages/s",
                 Form::Lines,
                 true,
-                &[(&figures::MIGRATE_PAGES, &["to_device"], "to the device"), (&figures::MIGRATE_PAGES, &["to_host"], "to the host")],
+                &[
+                    (&figures::MIGRATE_PAGES, &["to_device"], "to the device"),
+                    (&figures::MIGRATE_PAGES, &["to_host"], "to the host"),
+                ],
             ),
         ),
         (
@@ -156,20 +230,55 @@ fn plots(b: &Bench) -> Vec<(&'static str, &'static str, Plot)> {
                     "share of bound",
                     Form::Lines,
                     false,
-                    &[(&figures::MIGRATE_SHARE, &["to_device"], "to the device"), (&figures::MIGRATE_SHARE, &["to_host"], "to the host")],
+                    &[
+                        (&figures::MIGRATE_SHARE, &["to_device"], "to the device"),
+                        (&figures::MIGRATE_SHARE, &["to_host"], "to the host"),
+                    ],
                 )
             },
         ),
-        ("Pointer chase by the engine, by the place of the data", "simulated", over(b, "cycles/hop", Form::Bars, false, &[(&figures::LOCAL_CHASE, &[], "chase")])),
-        ("64-bit sum by the engine, by the place of the data", "simulated", over(b, "cycles", Form::Bars, false, &[(&figures::LOCAL_SUM, &[], "sum")])),
+        (
+            "Pointer chase by the engine, by the place of the data",
+            "simulated",
+            over(
+                b,
+                "cycles/hop",
+                Form::Bars,
+                false,
+                &[(&figures::LOCAL_CHASE, &[], "chase")],
+            ),
+        ),
+        (
+            "64-bit sum by the engine, by the place of the data",
+            "simulated",
+            over(
+                b,
+                "cycles",
+                Form::Bars,
+                false,
+                &[(&figures::LOCAL_SUM, &[], "sum")],
+            ),
+        ),
     ]
 }
 
 /// Working sets of the host, then the device.
 fn latency(b: &Bench) -> Plot {
-    let mut plot = over(b, "ns", Form::Bars, true, &[(&figures::DRAM_READ, &[], "host, read"), (&figures::DRAM_WRITE, &[], "host, read and write")]);
+    let mut plot = over(
+        b,
+        "ns",
+        Form::Bars,
+        true,
+        &[
+            (&figures::DRAM_READ, &[], "host, read"),
+            (&figures::DRAM_WRITE, &[], "host, read and write"),
+        ],
+    );
     let device = |kind: &Kind| b.figures.value(kind.id);
-    let values = [device(&figures::READ_IDLE_NS), device(&figures::WRITE_IDLE_NS)];
+    let values = [
+        device(&figures::READ_IDLE_NS),
+        device(&figures::WRITE_IDLE_NS),
+    ];
     if values.iter().all(Option::is_none) {
         return plot;
     }
@@ -178,9 +287,15 @@ fn latency(b: &Bench) -> Plot {
     for (name, value) in ["device, read", "device, write"].into_iter().zip(values) {
         let mut values = vec![None; host];
         values.push(value);
-        plot.series.push(Series { name: name.to_string(), values });
+        plot.series.push(Series {
+            name: name.to_string(),
+            values,
+        });
     }
-    plot.series.iter_mut().take(2).for_each(|s| s.values.resize(host + 1, None));
+    plot.series
+        .iter_mut()
+        .take(2)
+        .for_each(|s| s.values.resize(host + 1, None));
     plot
 }
 
@@ -198,7 +313,14 @@ fn stages(b: &Bench) -> Plot {
             None => all.push(series(stage, 1)),
         }
     }
-    Plot { unit: "cycles", categories: vec!["read".into(), "write".into()], series: all, form: Form::Stack, log: false, line: None }
+    Plot {
+        unit: "cycles",
+        categories: vec!["read".into(), "write".into()],
+        series: all,
+        form: Form::Stack,
+        log: false,
+        line: None,
+    }
 }
 
 fn bandwidth(b: &Bench) -> Plot {
@@ -251,13 +373,31 @@ mod tests {
         let page = html(&bench());
         for outside in ["http:", "https:", "<script", "<link", "src="] {
             // The name space of SVG is a name, nothing is fetched.
-            assert!(!page.replace("http://www.w3.org/2000/svg", "").contains(outside), "{outside}");
+            assert!(
+                !page
+                    .replace("http://www.w3.org/2000/svg", "")
+                    .contains(outside),
+                "{outside}"
+            );
         }
-        for part in ["seed 77", "quick run", "3 of 4 targets met", "simulated", "measured here", "not run", "prefers-color-scheme:dark", "width=device-width"] {
+        for part in [
+            "seed 77",
+            "quick run",
+            "3 of 4 targets met",
+            "simulated",
+            "measured here",
+            "not run",
+            "prefers-color-scheme:dark",
+            "width=device-width",
+        ] {
             assert!(page.contains(part), "{part}");
         }
         assert!(page.contains("a &lt;note&gt;") && page.contains("no &lt;userfaultfd&gt; here"));
-        assert_eq!(page.matches("<figure>").count(), 4, "latency, stages, migration, chase: plots without data are left out");
+        assert_eq!(
+            page.matches("<figure>").count(),
+            4,
+            "latency, stages, migration, chase: plots without data are left out"
+        );
         assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
     }
 

@@ -16,8 +16,14 @@ impl Progress {
 
     /// A bar of `length` steps. On standard error, which indicatif hides it from unless it is a terminal.
     pub fn bar(self, length: u64, message: impl Into<String>) -> Bar {
-        let target = if self.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-        let style = ProgressStyle::with_template("{msg:<34} {wide_bar:.cyan/dim} {percent:>3}% {elapsed:>4}");
+        let target = if self.quiet {
+            ProgressDrawTarget::hidden()
+        } else {
+            ProgressDrawTarget::stderr()
+        };
+        let style = ProgressStyle::with_template(
+            "{msg:<34} {wide_bar:.cyan/dim} {percent:>3}% {elapsed:>4}",
+        );
         let bar = ProgressBar::with_draw_target(Some(length), target)
             .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
             .with_message(message.into());

@@ -31,7 +31,9 @@ impl Source {
         let given = path.is_some();
         let path = match path {
             Some(path) => path.to_path_buf(),
-            None => Path::new(DEFAULT).canonicalize().unwrap_or_else(|_| PathBuf::from(DEFAULT)),
+            None => Path::new(DEFAULT)
+                .canonicalize()
+                .unwrap_or_else(|_| PathBuf::from(DEFAULT)),
         };
         let name = path.display();
         let open = || -> Result<(File, u64)> {
@@ -42,12 +44,24 @@ impl Source {
             let file = File::open(&path).with_context(|| format!("cannot read {name}"))?;
             Ok((file, meta.len()))
         };
-        let advice = || if given { "give --file another file" } else { "give a file with --file" };
-        let (file, length) = open().with_context(|| format!("no pages to migrate: {}", advice()))?;
+        let advice = || {
+            if given {
+                "give --file another file"
+            } else {
+                "give a file with --file"
+            }
+        };
+        let (file, length) =
+            open().with_context(|| format!("no pages to migrate: {}", advice()))?;
         let mut data = Vec::new();
-        file.take(limit).read_to_end(&mut data).with_context(|| format!("cannot read {name}: {}", advice()))?;
+        file.take(limit)
+            .read_to_end(&mut data)
+            .with_context(|| format!("cannot read {name}: {}", advice()))?;
         if data.is_empty() {
-            bail!("{name} is empty, there are no pages to migrate: {}", advice());
+            bail!(
+                "{name} is empty, there are no pages to migrate: {}",
+                advice()
+            );
         }
         Ok(Source { path, data, length })
     }
@@ -75,7 +89,9 @@ pub fn sizes(wanted: &[u64], bytes: u64) -> Vec<u64> {
 
 /// A size such as `4096`, `64KiB`, `64K`, `2MiB`; for clap.
 pub fn parse_size(text: &str) -> Result<u64, String> {
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let split = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (digits, unit) = text.split_at(split);
     let shift = match unit.trim() {
         "" | "B" => 0,
@@ -84,8 +100,13 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
         "G" | "GiB" => 30,
         _ => return Err(format!("`{unit}` is no unit: use B, KiB, MiB or GiB")),
     };
-    let number: u64 = digits.parse().map_err(|_| format!("`{text}` is no size: write for example 65536, 64KiB or 2MiB"))?;
-    number.checked_mul(1 << shift).filter(|n| *n > 0).ok_or_else(|| format!("`{text}` is no possible size"))
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| format!("`{text}` is no size: write for example 65536, 64KiB or 2MiB"))?;
+    number
+        .checked_mul(1 << shift)
+        .filter(|n| *n > 0)
+        .ok_or_else(|| format!("`{text}` is no possible size"))
 }
 
 #[cfg(test)]
@@ -102,9 +123,17 @@ mod tests {
         let empty = dir.path().join("empty");
         std::fs::write(&empty, "").unwrap();
         let missing = dir.path().join("missing");
-        for (path, word) in [(dir.path(), "folder"), (&empty, "empty"), (&missing, "No such file"), (Path::new("/dev/null"), "regular")] {
+        for (path, word) in [
+            (dir.path(), "folder"),
+            (&empty, "empty"),
+            (&missing, "No such file"),
+            (Path::new("/dev/null"), "regular"),
+        ] {
             let e = chain(Source::open(Some(path), 100).err().unwrap());
-            assert!(e.contains(word) && e.contains("--file") && e.contains(&*path.to_string_lossy()), "{e}");
+            assert!(
+                e.contains(word) && e.contains("--file") && e.contains(&*path.to_string_lossy()),
+                "{e}"
+            );
         }
     }
 
@@ -128,8 +157,20 @@ mod tests {
 
     #[test]
     fn sizes_as_people_write_them() {
-        assert_eq!(["4096", "64KiB", "64K", "2MiB", "1GiB", "7B"].map(|t| parse_size(t).unwrap()), [4096, 65536, 65536, 2 << 20, 1 << 30, 7]);
-        for bad in ["", "0", "KiB", "12XB", "-4", "99999999999999999999", "18446744073709551615GiB", "1.5MiB"] {
+        assert_eq!(
+            ["4096", "64KiB", "64K", "2MiB", "1GiB", "7B"].map(|t| parse_size(t).unwrap()),
+            [4096, 65536, 65536, 2 << 20, 1 << 30, 7]
+        );
+        for bad in [
+            "",
+            "0",
+            "KiB",
+            "12XB",
+            "-4",
+            "99999999999999999999",
+            "18446744073709551615GiB",
+            "1.5MiB",
+        ] {
             assert!(parse_size(bad).is_err(), "{bad}");
         }
     }

@@ -17,7 +17,12 @@ pub struct Grid {
 
 impl Grid {
     /// A row for every argument of `kinds` (which take one argument last), a column for every kind.
-    fn of(figures: &Figures, title: &str, first: &str, columns: &[(&'static Kind, &[&str], &str)]) -> Grid {
+    fn of(
+        figures: &Figures,
+        title: &str,
+        first: &str,
+        columns: &[(&'static Kind, &[&str], &str)],
+    ) -> Grid {
         let mut arguments: Vec<String> = Vec::new();
         for (kind, leading, _) in columns {
             for (argument, _) in figures.series_of(kind, leading) {
@@ -28,15 +33,23 @@ impl Grid {
         }
         let cell = |kind: &'static Kind, leading: &[&str], argument: &str| {
             let series = figures.series_of(kind, leading);
-            series.iter().find(|(a, _)| a == argument).map_or("-".to_string(), |(_, v)| number(*v))
+            series
+                .iter()
+                .find(|(a, _)| a == argument)
+                .map_or("-".to_string(), |(_, v)| number(*v))
         };
         let row = |argument: &String| {
-            let cells = columns.iter().map(|(kind, leading, _)| cell(kind, leading, argument));
+            let cells = columns
+                .iter()
+                .map(|(kind, leading, _)| cell(kind, leading, argument));
             std::iter::once(argument.clone()).chain(cells).collect()
         };
         Grid {
             title: title.to_string(),
-            head: std::iter::once(first).chain(columns.iter().map(|c| c.2)).map(str::to_string).collect(),
+            head: std::iter::once(first)
+                .chain(columns.iter().map(|c| c.2))
+                .map(str::to_string)
+                .collect(),
             rows: arguments.iter().map(row).collect(),
         }
     }
@@ -60,6 +73,7 @@ pub fn grids(b: &Bench) -> Vec<Grid> {
             (&figures::BW_SLOT_BOUND, &[], "slot bound"),
             (&figures::BW_MEMORY_BOUND, &[], "memory bound"),
             (&figures::BW_STALL, &[], "credit stalls"),
+            (&figures::BW_WAIT, &[], "host waits"),
             (&figures::BW_BYTES, &[], "bytes/s"),
         ],
     );
@@ -87,9 +101,12 @@ pub fn grids(b: &Bench) -> Vec<Grid> {
         ),
         Grid::of(
             f,
-            "Where the cycles of an idle read go (simulated)",
+            "Where the cycles of an idle access go (simulated)",
             "stage",
-            &[(&figures::READ_STAGE, &[], "read, cycles")],
+            &[
+                (&figures::READ_STAGE, &[], "read, cycles"),
+                (&figures::WRITE_STAGE, &[], "write, cycles"),
+            ],
         ),
         Grid::of(
             f,
@@ -108,7 +125,11 @@ pub fn grids(b: &Bench) -> Vec<Grid> {
             "Migration of 4 KiB pages (simulated)",
             "size",
             &[
-                (&figures::MIGRATE_PAGES, &["to_device"], "to device, pages/s"),
+                (
+                    &figures::MIGRATE_PAGES,
+                    &["to_device"],
+                    "to device, pages/s",
+                ),
                 (&figures::MIGRATE_CYCLES, &["to_device"], "cycles/page"),
                 (&figures::MIGRATE_SHARE, &["to_device"], "engine's share"),
                 (&figures::MIGRATE_PAGES, &["to_host"], "to host, pages/s"),
@@ -120,7 +141,10 @@ pub fn grids(b: &Bench) -> Vec<Grid> {
             f,
             "Locality: the engine's work by the place of the data (simulated)",
             "data",
-            &[(&figures::LOCAL_SUM, &[], "sum, cycles"), (&figures::LOCAL_CHASE, &[], "chase, cycles/hop")],
+            &[
+                (&figures::LOCAL_SUM, &[], "sum, cycles"),
+                (&figures::LOCAL_CHASE, &[], "chase, cycles/hop"),
+            ],
         ),
         targets(f),
     ];
@@ -152,7 +176,9 @@ fn targets(f: &Figures) -> Grid {
     };
     Grid {
         title: "Targets".to_string(),
-        head: ["figure", "value", "unit", "target", "verdict", "class"].map(str::to_string).into(),
+        head: ["figure", "value", "unit", "target", "verdict", "class"]
+            .map(str::to_string)
+            .into(),
         rows: with_target.map(row).collect(),
     }
 }
@@ -172,20 +198,28 @@ pub fn print(b: &Bench) {
     let judged = b.figures.all().iter().filter(|f| f.holds.is_some()).count();
     match missed.is_empty() {
         true => println!("\nall {judged} targets met"),
-        false => println!("\n{} of {judged} targets missed: {}", missed.len(), missed.join(", ")),
+        false => println!(
+            "\n{} of {judged} targets missed: {}",
+            missed.len(),
+            missed.join(", ")
+        ),
     }
 }
 
 fn layout(grid: &Grid) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table
+        .load_preset(presets::UTF8_BORDERS_ONLY)
+        .set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(&grid.head);
     for row in &grid.rows {
         table.add_row(row);
     }
     let numeric = |n: usize| {
         let is_number = |c: &str| c.starts_with(|c: char| c.is_ascii_digit() || c == '-');
-        grid.rows.iter().all(|r| r.get(n).is_some_and(|c| is_number(c)))
+        grid.rows
+            .iter()
+            .all(|r| r.get(n).is_some_and(|c| is_number(c)))
     };
     for (n, column) in table.column_iter_mut().enumerate() {
         if n > 0 && numeric(n) {
@@ -205,7 +239,10 @@ mod tests {
         f.add(&figures::READ_IDLE_CONFIG, &["tiny"], 14.0);
         f.add(&figures::READ_IDLE_CONFIG, &["sim"], 10.0);
         f.add(&figures::WRITE_IDLE_CONFIG, &["sim"], 9.5);
-        let columns: &[(&Kind, &[&str], &str)] = &[(&figures::READ_IDLE_CONFIG, &[], "read"), (&figures::WRITE_IDLE_CONFIG, &[], "write")];
+        let columns: &[(&Kind, &[&str], &str)] = &[
+            (&figures::READ_IDLE_CONFIG, &[], "read"),
+            (&figures::WRITE_IDLE_CONFIG, &[], "write"),
+        ];
         let g = Grid::of(&f, "t", "configuration", columns);
         assert_eq!(g.head, ["configuration", "read", "write"]);
         assert_eq!(g.rows, [["tiny", "14", "-"], ["sim", "10", "9.5"]]);
@@ -220,8 +257,19 @@ mod tests {
         f.add(&figures::WRITE_IDLE, &[], 11.0);
         f.add(&figures::LOCAL_SUM_GAIN, &[], 2.0);
         f.add_not_run(&figures::ENGINE_COPY, &[], "no engine");
-        let verdicts: Vec<_> = targets(&f).rows.iter().map(|r| (r[0].clone(), r[4].clone())).collect();
-        let expected = [("read.idle.cycles", "met"), ("write.idle.cycles", "MISSED"), ("engine.copy.share", "not run")];
-        assert_eq!(verdicts, expected.map(|(a, b)| (a.to_string(), b.to_string())));
+        let verdicts: Vec<_> = targets(&f)
+            .rows
+            .iter()
+            .map(|r| (r[0].clone(), r[4].clone()))
+            .collect();
+        let expected = [
+            ("read.idle.cycles", "met"),
+            ("write.idle.cycles", "MISSED"),
+            ("engine.copy.share", "not run"),
+        ];
+        assert_eq!(
+            verdicts,
+            expected.map(|(a, b)| (a.to_string(), b.to_string()))
+        );
     }
 }

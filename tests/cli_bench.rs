@@ -1,0 +1,312 @@
+//! `cxlmem bench`, `sim run` and `list` as a user runs them.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn cxlmem(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_cxlmem"))
+        .args(arguments)
+        .env_remove("CXLMEM_SEED")
+        .output()
+        .unwrap()
+}
+
+/// Runs it, expecting failure with status 1; its standard error.
+fn refused(arguments: &[&str]) -> String {
+    let out = cxlmem(arguments);
+    let text = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(1), "{arguments:?}: {text}");
+    assert!(!text.contains("panicked"), "{text}");
+    text
+}
+
+fn done(arguments: &[&str]) -> String {
+    let out = cxlmem(arguments);
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(
+        out.status.success(),
+        "{arguments:?}: {text}{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+    text
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn figure<'a>(all: &'a Value, id: &str) -> &'a Value {
+    let found = all["figures"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|f| f["id"] == id);
+    found.unwrap_or_else(|| panic!("no figure {id}"))
+}
+
+#[test]
+fn bad_input_is_refused_with_the_next_step() {
+    let dir = tempfile::tempdir().unwrap();
+    let empty = dir.path().join("empty");
+    std::fs::write(&empty, "").unwrap();
+    let path = |p: &Path| p.to_string_lossy().into_owned();
+    let (folder, empty, missing) = (
+        path(dir.path()),
+        path(&empty),
+        path(&dir.path().join("missing")),
+    );
+    let no_folder = path(&dir.path().join("no/such/out.json"));
+    for (arguments, words) in [
+        (
+            vec!["bench", "migrate", "--file", &missing],
+            vec!["missing", "No such file", "--file"],
+        ),
+        (
+            vec!["bench", "migrate", "--file", &folder],
+            vec!["is a folder", "--file"],
+        ),
+        (
+            vec!["bench", "migrate", "--file", &empty],
+            vec!["is empty", "--file"],
+        ),
+        (
+            vec!["bench", "migrate", "--file", "/dev/zero"],
+            vec!["not a regular file"],
+        ),
+        (
+            vec!["bench", "migrate", "--size", "1GiB"],
+            vec!["1GiB", "32MiB", "--size"],
+        ),
+        (
+            vec!["bench", "migrate", "--config", "small", "--size", "1MiB"],
+            vec!["32KiB", "--config sim"],
+        ),
+        (
+            vec!["bench", "all", "--config", "smal"],
+            vec!["did you mean `small`?"],
+        ),
+        (
+            vec!["bench", "all", "--target", "serial:/dev/ttyUSB0"],
+            vec!["not supported yet", "--target sim"],
+        ),
+        (
+            vec!["bench", "latency", "--size", "4KiB"],
+            vec!["--size", "bench migrate"],
+        ),
+        (
+            vec!["bench", "latency", "--json", &no_folder],
+            vec!["there is no folder"],
+        ),
+        (
+            vec!["bench", "latency", "--json", &folder],
+            vec!["it is a folder"],
+        ),
+        (
+            vec!["sim", "run", "read", "--config", "nosuch"],
+            vec!["nosuch", "sim-ext"],
+        ),
+        (vec!["list", "--target", "moon"], vec!["moon"]),
+    ] {
+        let text = refused(&arguments);
+        for word in words {
+            assert!(
+                text.contains(word),
+                "{arguments:?} should say `{word}`: {text}"
+            );
+        }
+    }
+}
+
+#[test]
+fn unreadable_file_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "secret").unwrap();
+    std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0)).unwrap();
+    if std::fs::read(file.path()).is_ok() {
+        println!("not checked: this user may read everything");
+        return;
+    }
+    let text = refused(&["bench", "migrate", "--file", &file.path().to_string_lossy()]);
+    assert!(
+        text.contains("Permission denied") && text.contains("--file"),
+        "{text}"
+    );
+}
+
+#[test]
+fn wrong_usage_has_its_own_status() {
+    for arguments in [
+        vec!["bench", "nothing"],
+        vec!["bench", "migrate", "--size", "12XB"],
+        vec!["sim", "run", "read", "--ops", "0"],
+    ] {
+        assert_eq!(cxlmem(&arguments).status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn quick_bench_moves_a_file_and_labels_every_figure() {
+    let dir = tempfile::tempdir().unwrap();
+    let (out, report) = (dir.path().join("figures.json"), dir.path().join("report"));
+    let text = done(&[
+        "bench",
+        "all",
+        "--quick",
+        "--seed",
+        "5",
+        "--json",
+        &out.to_string_lossy(),
+        "--report",
+        &report.to_string_lossy(),
+    ]);
+    assert!(text.contains("seed 5"), "{text}");
+    let all = json(&out);
+    assert_eq!(all["seed"], 5);
+    assert_eq!(all["config"], "sim");
+    for id in [
+        "read.idle.cycles",
+        "write.idle.cycles",
+        "read.saturated.share",
+        "write.saturated.share",
+        "engine.copy.share",
+        "sim.cycles_per_s",
+        "sim.harness.ratio",
+        "migrate.intact",
+    ] {
+        let f = figure(&all, id);
+        let class = if id.starts_with("sim.") {
+            "measured here"
+        } else {
+            "simulated"
+        };
+        assert_eq!(f["class"], class, "{id}");
+        assert!(f["value"].as_f64().is_some(), "{id}");
+    }
+    assert_eq!(figure(&all, "migrate.intact")["value"], 1.0);
+    for f in all["figures"].as_array().unwrap() {
+        let id = f["id"].as_str().unwrap();
+        let class = f["class"].as_str().unwrap();
+        assert!(
+            ["simulated", "measured here", "model", "not run"].contains(&class),
+            "{id}: {class}"
+        );
+        assert_eq!(f["value"].is_null(), class == "not run", "{id}");
+        assert!(
+            !id.contains('<'),
+            "{id} has an argument that was not filled in"
+        );
+        let by_wall_clock = id.starts_with("dram.") || id.starts_with("sim.");
+        assert!(
+            class == "not run" || by_wall_clock == (class == "measured here"),
+            "{id}: {class}"
+        );
+        // A share over 1 would be work that was not done.
+        if id.ends_with(".share") && f["target"].is_number() {
+            assert!(f["value"].as_f64().unwrap() <= 1.0 + 1e-9, "{id}");
+        }
+    }
+    let page = std::fs::read_to_string(report.join("index.html")).unwrap();
+    assert!(page.contains("<svg") && page.contains("migrate.intact"));
+    assert_eq!(
+        json(&report.join("figures.json"))["figures"]
+            .as_array()
+            .unwrap()
+            .len(),
+        all["figures"].as_array().unwrap().len()
+    );
+}
+
+#[test]
+fn equal_seeds_give_equal_simulated_figures() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    // Three pages and a bit: the whole file is a size of its own.
+    std::fs::write(
+        &file,
+        (0..13_000u32)
+            .map(|n| (n * n >> 3) as u8)
+            .collect::<Vec<_>>(),
+    )
+    .unwrap();
+    let run = |name: &str| {
+        let out = dir.path().join(name);
+        done(&[
+            "bench",
+            "migrate",
+            "--quick",
+            "--quiet",
+            "--config",
+            "full",
+            "--seed",
+            "9",
+            "--file",
+            &file.to_string_lossy(),
+            "--json",
+            &out.to_string_lossy(),
+        ]);
+        json(&out)
+    };
+    let (a, b) = (run("a"), run("b"));
+    assert_eq!(a["figures"], b["figures"]);
+    assert_eq!(figure(&a, "migrate.intact")["value"], 1.0);
+    assert!(
+        figure(&a, "migrate.to_host.pages_per_s.16KiB")["value"]
+            .as_f64()
+            .unwrap()
+            > 0.0
+    );
+    assert_eq!(
+        figure(&a, "migrate.to_device.pages_per_s.64KiB")["class"],
+        "not run"
+    );
+}
+
+#[test]
+fn configuration_without_engine_says_what_is_not_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("tiny.json");
+    done(&[
+        "bench",
+        "migrate",
+        "--quick",
+        "--quiet",
+        "--config",
+        "tiny",
+        "--json",
+        &out.to_string_lossy(),
+    ]);
+    let f = json(&out);
+    let f = figure(&f, "migrate.intact");
+    assert_eq!(f["class"], "not run");
+    assert!(f["what"].as_str().unwrap().contains("no engine"));
+}
+
+#[test]
+fn sim_run_checks_every_read() {
+    let text = done(&[
+        "sim", "run", "random", "--ops", "2000", "--seed", "3", "--config", "small", "--json",
+    ]);
+    let outcome: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(outcome["seed"], 3);
+    assert_eq!(outcome["operations"], 2000);
+    assert!(outcome["compared_reads"].as_u64().unwrap() > 500, "{text}");
+    assert_eq!(outcome["protocol_errors_device"], 0);
+}
+
+#[test]
+fn list_is_an_array_of_devices() {
+    let all: Value = serde_json::from_str(&done(&["list"])).unwrap();
+    let device = &all.as_array().unwrap()[0];
+    assert_eq!(device["memdev"], "mem0");
+    assert_eq!(device["ram_size"], 32 << 20);
+    assert_eq!(device["link"]["up"], true);
+    assert_eq!(device["regions"][0]["type"], "host-only");
+    assert!(device["errors"]["uncorrectable"]
+        .as_array()
+        .unwrap()
+        .is_empty());
+    assert!(done(&["list", "-u", "--config", "tiny"]).contains("32KiB"));
+}

@@ -74,6 +74,7 @@ pub struct HostCursor {
     index: Signal<Local, Bits<3>>,
     got: Signal<Local, Bits<10>>,
     two: Signal<Local, Bit>,
+    stride: Signal<Local, Bits<2>>,
     room: Signal<Local, Bit>,
 }
 
@@ -175,14 +176,13 @@ impl Logic for HostCursor {
         self.chunk_line.next = self.here.q.val();
         self.chunk_two.next = self.two.val();
         self.ended.next = !self.left.q.val().any() & !self.pages_left.q.val().any();
+        self.stride.next = 1.into();
+        if self.two.val() {
+            self.stride.next = 2.into();
+        }
         if self.chunk_take.val() {
-            if self.two.val() {
-                self.here.d.next = self.here.q.val() + 2;
-                self.left.d.next = self.left.q.val() - 2;
-            } else {
-                self.here.d.next = self.here.q.val() + 1;
-                self.left.d.next = self.left.q.val() - 1;
-            }
+            self.here.d.next = self.here.q.val() + bit_cast::<58, 2>(self.stride.val());
+            self.left.d.next = self.left.q.val() - bit_cast::<16, 2>(self.stride.val());
         }
         self.bad.next = self.bad_r.q.val();
         self.bad_status.next = self.page_status.q.val();

@@ -58,6 +58,11 @@ pub struct HostRead {
     done_high: LutRam<Bits<3>, 5>,
     /// Lower two bits of `info`, for the completion side.
     asked: LutRam<Bits<2>, 5>,
+    /// The request on its way to the transmitter.
+    r_valid: DFF<Bit>,
+    r_line: DFF<Bits<58>>,
+    r_two: DFF<Bit>,
+    r_tag: DFF<Bits<8>>,
     head: DFF<Bits<6>>,
     tail: DFF<Bits<6>>,
     generation: DFF<Bits<3>>,
@@ -87,6 +92,7 @@ pub struct HostRead {
     o_status: DFF<Bits<2>>,
     o_beat: DFF<Bits<2>>,
     open: Signal<Local, Bit>,
+    accept: Signal<Local, Bit>,
     outstanding: Signal<Local, Bit>,
     used: Signal<Local, Bits<6>>,
     gap: Signal<Local, Bits<5>>,
@@ -109,9 +115,9 @@ impl Logic for HostRead {
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(
-            self, clock, head, tail, generation, clearing, flushing, c_ours, c_good, c_slot,
-            c_pass, c_lines, c_status, c_left, c_at, k_valid, k_lines, k_status, k_slot, k_pass,
-            second, beat, o_valid, o_kind, o_status, o_beat
+            self, clock, r_valid, r_line, r_two, r_tag, head, tail, generation, clearing, flushing,
+            c_ours, c_good, c_slot, c_pass, c_lines, c_status, c_left, c_at, k_valid, k_lines,
+            k_status, k_slot, k_pass, second, beat, o_valid, o_kind, o_status, o_beat
         );
         self.data.clock.next = self.clock.val();
         self.info.clock.next = self.clock.val();
@@ -124,21 +130,30 @@ impl Logic for HostRead {
         self.outstanding.next = self.used.val().any();
         self.open.next =
             !self.used.val().get_bit(5) & !self.flushing.q.val() & !self.clearing.q.val().any();
-        self.rd_valid.next = self.issue_valid.val() & self.open.val();
-        self.issue_ready.next = self.rd_ready.val() & self.open.val();
-        self.rd_line.next = self.issue_line.val();
-        self.rd_two.next = self.issue_two.val();
-        self.rd_tag.next = (bit_cast::<8, 3>(self.generation.q.val()) << 5)
-            | bit_cast::<8, 5>(self.tail.q.val().get_bits::<5>(0));
-        self.info.write.next = self.rd_valid.val() & self.rd_ready.val();
+        self.issue_ready.next = (!self.r_valid.q.val() | self.rd_ready.val()) & self.open.val();
+        self.accept.next = self.issue_valid.val() & self.issue_ready.val();
+        self.rd_valid.next = self.r_valid.q.val();
+        self.rd_line.next = self.r_line.q.val();
+        self.rd_two.next = self.r_two.q.val();
+        self.rd_tag.next = self.r_tag.q.val();
+        if self.rd_ready.val() {
+            self.r_valid.d.next = false;
+        }
+        self.info.write.next = self.accept.val();
         self.info.write_address.next = self.tail.q.val().get_bits::<5>(0);
         self.info.write_data.next = bit_cast::<4, 1>(self.issue_two.val().into())
             | (bit_cast::<4, 1>(self.issue_line.val().get_bit(0).into()) << 1)
             | (bit_cast::<4, 2>(self.issue_kind.val()) << 2);
-        self.asked.write.next = self.info.write.val();
-        self.asked.write_address.next = self.info.write_address.val();
-        self.asked.write_data.next = self.info.write_data.val().get_bits::<2>(0);
-        if self.rd_valid.val() & self.rd_ready.val() {
+        self.asked.write.next = self.accept.val();
+        self.asked.write_address.next = self.tail.q.val().get_bits::<5>(0);
+        self.asked.write_data.next = bit_cast::<2, 1>(self.issue_two.val().into())
+            | (bit_cast::<2, 1>(self.issue_line.val().get_bit(0).into()) << 1);
+        if self.accept.val() {
+            self.r_valid.d.next = true;
+            self.r_line.d.next = self.issue_line.val();
+            self.r_two.d.next = self.issue_two.val();
+            self.r_tag.d.next = (bit_cast::<8, 3>(self.generation.q.val()) << 5)
+                | bit_cast::<8, 5>(self.tail.q.val().get_bits::<5>(0));
             self.tail.d.next = self.tail.q.val() + 1;
         }
 
@@ -327,6 +342,7 @@ impl Logic for HostRead {
         if self.reset.val() {
             self.head.d.next = 0.into();
             self.tail.d.next = 0.into();
+            self.r_valid.d.next = false;
             self.clearing.d.next = 32.into();
             self.flushing.d.next = false;
             self.c_ours.d.next = false;

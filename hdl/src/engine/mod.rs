@@ -13,6 +13,7 @@ pub mod dev_read;
 pub mod hdm_check;
 pub mod host_cursor;
 pub mod host_read;
+pub mod value;
 
 use crate::config::Config;
 use crate::prim::BlockRam;
@@ -23,6 +24,7 @@ use hdm_check::HdmCheck;
 use host_cursor::HostCursor;
 use host_read::HostRead;
 use rust_hdl::prelude::*;
+use value::Value;
 
 #[derive(Copy, Clone, Debug, PartialEq, LogicState)]
 enum State {
@@ -55,7 +57,7 @@ enum State {
 }
 
 /// The engine. Streams and memory port as in `docs/developer/interfaces.md`; registers by name.
-#[derive(LogicBlock)]
+#[derive(LogicBlock, Default)]
 pub struct Engine {
     pub clock: Signal<In, Clock>,
     pub reset: Signal<In, Bit>,
@@ -125,10 +127,16 @@ pub struct Engine {
     owner: BlockRam<Bit, 20>,
     state: DFF<State>,
     head: DFF<Bits<10>>,
+    /// Of the ring's size, `ENG_TAIL` and `head`, one cycle late.
+    mask: DFF<Bits<10>>,
+    tail: DFF<Bits<10>>,
+    next_head: DFF<Bits<10>>,
     phase: DFF<Bit>,
     desc_pending: DFF<Bit>,
     /// `address` holds the address of the next descriptor.
     at_desc: DFF<Bit>,
+    /// The next descriptor is there to be fetched.
+    desc_there: DFF<Bit>,
     desc_bad: DFF<Bits<2>>,
     /// Steps of the check that ring and completion ring lie outside the HDM range; 7 when passed.
     ring_step: DFF<Bits<3>>,
@@ -179,9 +187,6 @@ pub struct Engine {
     to_memory: Signal<Local, Bit>,
     to_host: Signal<Local, Bit>,
     chasing: Signal<Local, Bit>,
-    mask: Signal<Local, Bits<10>>,
-    tail: Signal<Local, Bits<10>>,
-    next_head: Signal<Local, Bits<10>>,
     desc_index: Signal<Local, Bits<10>>,
     desc_wanted: Signal<Local, Bit>,
     reads_issued: Signal<Local, Bit>,
@@ -199,6 +204,7 @@ pub struct Engine {
     offset: Signal<Local, Bits<23>>,
     sum_old: Signal<Local, Bits<64>>,
     sum_new: Signal<Local, Bits<64>>,
+    sum_more: Signal<Local, Bits<64>>,
     pointer_bad: Signal<Local, Bit>,
     range_sum: Signal<Local, Bits<27>>,
     range_base: Signal<Local, Bits<26>>,
@@ -210,8 +216,8 @@ pub struct Engine {
     crc_out: Signal<Local, Bits<32>>,
     x_words: Signal<Local, Bits<128>>,
     /// Lines of the memory.
-    capacity: Constant<Bits<27>>,
-    top_page: Constant<Bits<20>>,
+    capacity: Value<Bits<27>>,
+    top_page: Value<Bits<20>>,
 }
 
 impl Engine {
@@ -219,150 +225,10 @@ impl Engine {
     pub fn new(config: &Config) -> Self {
         let page_bits = config.line_bits - 6;
         Self {
-            clock: Default::default(),
-            reset: Default::default(),
-            eng_enable: Default::default(),
-            eng_soft_reset: Default::default(),
-            eng_ring: Default::default(),
-            eng_ring_log2: Default::default(),
-            eng_tail: Default::default(),
-            eng_cpl: Default::default(),
-            eng_vector: Default::default(),
-            eng_timeout: Default::default(),
-            hdm0_committed: Default::default(),
-            hdm0_base: Default::default(),
-            hdm0_limit: Default::default(),
-            hdm1_committed: Default::default(),
-            hdm1_base: Default::default(),
-            hdm1_limit: Default::default(),
-            cfg_bdf: Default::default(),
-            cfg_bme: Default::default(),
-            eng_busy: Default::default(),
-            eng_fault: Default::default(),
-            eng_fault_code: Default::default(),
-            eng_head: Default::default(),
-            eng_done: Default::default(),
-            irq: Default::default(),
-            irq_vector: Default::default(),
-            swept: Default::default(),
-            ev_unexpected: Default::default(),
-            cpl_valid: Default::default(),
-            cpl_header: Default::default(),
-            cpl_last: Default::default(),
-            cpl_data: Default::default(),
-            rd_valid: Default::default(),
-            rd_ready: Default::default(),
-            rd_line: Default::default(),
-            rd_two: Default::default(),
-            rd_tag: Default::default(),
-            wr_valid: Default::default(),
-            wr_ready: Default::default(),
-            wr_address: Default::default(),
-            wr_beats: Default::default(),
-            wr_data: Default::default(),
-            wr_data_valid: Default::default(),
-            wr_pop: Default::default(),
-            mem_rd_valid: Default::default(),
-            mem_rd_ready: Default::default(),
-            mem_rd_line: Default::default(),
-            rsp_valid: Default::default(),
-            rsp_idx: Default::default(),
-            rsp_data: Default::default(),
-            rsp_poison: Default::default(),
-            mem_wr_valid: Default::default(),
-            mem_wr_ready: Default::default(),
-            mem_wr_line: Default::default(),
-            mem_wr_idx: Default::default(),
-            mem_wr_data: Default::default(),
-            mem_wr_be: Default::default(),
-            mem_wr_poison_we: Default::default(),
-            mem_wr_poison: Default::default(),
-            host_read: Default::default(),
-            dev_read: Default::default(),
-            cursor: Default::default(),
-            desc: Default::default(),
-            hdm: Default::default(),
-            crc_step: Default::default(),
-            state: Default::default(),
-            head: Default::default(),
-            phase: Default::default(),
-            desc_pending: Default::default(),
-            at_desc: Default::default(),
-            desc_bad: Default::default(),
-            ring_step: Default::default(),
-            fault: Default::default(),
-            fault_code: Default::default(),
-            abort: Default::default(),
-            done_count: Default::default(),
-            cycles: Default::default(),
-            patience: Default::default(),
-            status: Default::default(),
-            device: Default::default(),
-            range_end: Default::default(),
-            span_crosses: Default::default(),
-            last_page: Default::default(),
-            page: Default::default(),
-            scan_valid: Default::default(),
-            scan_last: Default::default(),
-            scanned: Default::default(),
-            left: Default::default(),
-            limit: Default::default(),
-            limit_status: Default::default(),
-            done: Default::default(),
-            hops: Default::default(),
-            address: Default::default(),
-            result: Default::default(),
-            result_high: Default::default(),
-            low: Default::default(),
-            crc: Default::default(),
-            crc_phase: Default::default(),
-            x_valid: Default::default(),
-            x_data: Default::default(),
-            x_beat: Default::default(),
-            fill_beat: Default::default(),
-            tx_active: Default::default(),
-            tx_left: Default::default(),
-            irq_r: Default::default(),
-            from_host: Default::default(),
-            from_device: Default::default(),
-            constant: Default::default(),
-            to_memory: Default::default(),
-            to_host: Default::default(),
-            chasing: Default::default(),
-            mask: Default::default(),
-            tail: Default::default(),
-            next_head: Default::default(),
-            desc_index: Default::default(),
-            desc_wanted: Default::default(),
-            reads_issued: Default::default(),
-            busy: Default::default(),
-            host_data: Default::default(),
-            x_free: Default::default(),
-            x_take: Default::default(),
-            x_load: Default::default(),
-            need: Default::default(),
-            data_error: Default::default(),
-            poison_error: Default::default(),
-            dma_wait: Default::default(),
-            dma_progress: Default::default(),
-            timed_out: Default::default(),
-            base: Default::default(),
-            offset: Default::default(),
-            sum_old: Default::default(),
-            sum_new: Default::default(),
-            pointer_bad: Default::default(),
-            range_sum: Default::default(),
-            range_base: Default::default(),
-            range_more: Default::default(),
-            span_sum: Default::default(),
-            last_line: Default::default(),
-            result_done: Default::default(),
-            record_status: Default::default(),
-            crc_out: Default::default(),
-            x_words: Default::default(),
             owner: BlockRam::with_depth_bits(page_bits),
-            capacity: Constant::new((1u64 << config.line_bits).into()),
-            top_page: Constant::new(((1u64 << page_bits) - 1).into()),
+            capacity: Value::new((1u64 << config.line_bits).into()),
+            top_page: Value::new(((1u64 << page_bits) - 1).into()),
+            ..Self::default()
         }
     }
 }
@@ -375,9 +241,13 @@ impl Logic for Engine {
             clock,
             state,
             head,
+            mask,
+            tail,
+            next_head,
             phase,
             desc_pending,
             at_desc,
+            desc_there,
             desc_bad,
             ring_step,
             fault,
@@ -430,8 +300,8 @@ impl Logic for Engine {
         self.host_read.cpl_last.next = self.cpl_last.val();
         self.host_read.cpl_data.next = self.cpl_data.val();
         self.ev_unexpected.next = self.host_read.ev_unexpected.val();
-        self.rd_valid.next = self.host_read.rd_valid.val();
-        self.host_read.rd_ready.next = self.rd_ready.val();
+        self.rd_valid.next = self.host_read.rd_valid.val() & self.cfg_bme.val();
+        self.host_read.rd_ready.next = self.rd_ready.val() & self.cfg_bme.val();
         self.rd_line.next = self.host_read.rd_line.val();
         self.rd_two.next = self.host_read.rd_two.val();
         self.rd_tag.next = self.host_read.rd_tag.val();
@@ -465,13 +335,13 @@ impl Logic for Engine {
                 | (self.state.q.val() == State::ChaseNext));
 
         // The ring.
-        self.mask.next = (bits::<10>(1) << self.eng_ring_log2.val()) - 1;
-        self.tail.next = self.eng_tail.val() & self.mask.val();
-        self.next_head.next = (self.head.q.val() + 1) & self.mask.val();
+        self.mask.d.next = (bits::<10>(1) << self.eng_ring_log2.val()) - 1;
+        self.tail.d.next = self.eng_tail.val() & self.mask.q.val();
+        self.next_head.d.next = (self.head.q.val() + 1) & self.mask.q.val();
         self.busy.next = (self.state.q.val() != State::Idle) & (self.state.q.val() != State::Sweep);
         self.desc_index.next = self.head.q.val();
         if self.busy.val() {
-            self.desc_index.next = self.next_head.val();
+            self.desc_index.next = self.next_head.q.val();
         }
         self.reads_issued.next = (self.state.q.val() == State::Idle)
             | (self.state.q.val() == State::Finish)
@@ -479,15 +349,18 @@ impl Logic for Engine {
                 & (!self.from_host.val() | self.cursor.ended.val())
                 & self.cursor.list_fetched.val());
         self.at_desc.d.next = false;
-        self.desc_wanted.next = self.at_desc.q.val()
-            & self.reads_issued.val()
-            & !self.desc_pending.q.val()
-            & (self.desc_index.val() != self.tail.val())
+        self.desc_there.d.next = (self.desc_index.val() != self.tail.q.val())
             & (self.ring_step.q.val() == 7)
             & self.eng_enable.val()
             & self.cfg_bme.val()
             & !self.abort.q.val()
             & !self.fault.q.val();
+        self.desc_wanted.next = self.at_desc.q.val()
+            & self.desc_there.q.val()
+            & self.reads_issued.val()
+            & !self.desc_pending.q.val()
+            & !self.abort.q.val()
+            & self.eng_enable.val();
 
         // One adder for the addresses of descriptors, records and host pointers.
         self.base.next = bit_cast::<59, 58>(self.eng_ring.val()) << 1;
@@ -592,10 +465,11 @@ impl Logic for Engine {
         if self.desc.is_chase.val() {
             self.sum_old.next = 0.into();
         }
-        self.sum_new.next = self.sum_old.val() + self.x_words.val().get_bits::<64>(0);
+        self.sum_more.next = self.x_words.val().get_bits::<64>(0);
         if self.state.q.val() == State::Finish {
-            self.sum_new.next = self.result.q.val() + self.result_high.q.val();
+            self.sum_more.next = self.result_high.q.val();
         }
+        self.sum_new.next = self.sum_old.val() + self.sum_more.val();
         if self.x_valid.q.val() & self.desc.is_crc.val() & (self.state.q.val() == State::Run) {
             self.crc.d.next = self.crc_step.next_register.val();
             self.crc_phase.d.next = self.crc_phase.q.val() + 1;
@@ -807,7 +681,7 @@ impl Logic for Engine {
                 self.owner.write.next = true;
                 self.owner.write_data.next = false;
                 self.page.d.next = self.page.q.val() + 1;
-                if self.page.q.val() == self.top_page.val() {
+                if self.page.q.val() == self.top_page.out.val() {
                     self.state.d.next = State::Idle;
                 }
             }
@@ -898,7 +772,8 @@ impl Logic for Engine {
                 self.last_page.d.next = self.last_line.val().get_bits::<20>(6);
                 self.state.d.next = State::RangeStart;
                 if self.desc.uses_device.val()
-                    & (self.desc.device_high.val() | (self.range_end.q.val() > self.capacity.val()))
+                    & (self.desc.device_high.val()
+                        | (self.range_end.q.val() > self.capacity.out.val()))
                 {
                     self.status.d.next = 5.into();
                     self.state.d.next = State::Finish;
@@ -996,7 +871,7 @@ impl Logic for Engine {
             State::ChaseLook => {
                 // Owner bit and HDM check are being read.
                 self.state.d.next = State::ChaseCheck;
-                if !self.desc.host.val() & (self.range_end.q.val() >= self.capacity.val()) {
+                if !self.desc.host.val() & (self.range_end.q.val() >= self.capacity.out.val()) {
                     self.status.d.next = 11.into();
                     self.state.d.next = State::Drain;
                 }
@@ -1111,8 +986,8 @@ impl Logic for Engine {
             State::RecordData => {
                 if self.wr_pop.val() & (self.tx_left.q.val() == 1) {
                     self.irq_r.d.next = self.desc.irq.val();
-                    self.head.d.next = self.next_head.val();
-                    if !self.next_head.val().any() {
+                    self.head.d.next = self.next_head.q.val();
+                    if !self.next_head.q.val().any() {
                         self.phase.d.next = !self.phase.q.val();
                     }
                     self.done_count.d.next = self.done_count.q.val() + 1;
@@ -1172,7 +1047,7 @@ impl Logic for Engine {
         }
         self.swept.next = self.state.q.val() != State::Sweep;
         self.eng_busy.next =
-            self.busy.val() | (self.head.q.val() != self.tail.val()) | self.abort.q.val();
+            self.busy.val() | (self.head.q.val() != self.tail.q.val()) | self.abort.q.val();
         self.eng_fault.next = self.fault.q.val();
         self.eng_fault_code.next = self.fault_code.q.val();
         self.eng_head.next = self.head.q.val();

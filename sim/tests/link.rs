@@ -85,7 +85,15 @@ fn random_mix(s: &mut System, rng: &mut Rng, operations: usize, lines: u64) {
         s.link().first_error()
     );
     assert!(s.home().counters().compared > 0);
-    assert_eq!(s.mmio_read32(regs::RxProtocolErrors::OFFSET).unwrap(), 0);
+    let errors = s.mmio_read32(regs::RxProtocolErrors::OFFSET).unwrap();
+    let log: Vec<u32> = (0..4)
+        .map(|n| s.mmio_read32(regs::RasLog0::OFFSET + 4 * n).unwrap())
+        .collect();
+    assert_eq!(
+        errors, 0,
+        "{}: the controller logged {log:08x?}",
+        s.config().name
+    );
     assert_eq!(s.io_counters().errors(), 0);
 }
 

@@ -8,8 +8,8 @@ use pcie_sim::memory::PAGE;
 use pcie_sim::root::{setup_msix, MsixMessage};
 use pcie_sim::{Bdf, HostMemory, Packet};
 
-/// Cycles until the link must be up and a decoder committed.
-const BRING_UP_CYCLES: u64 = 20_000;
+/// Cycles until media must be ready, the link up and a decoder committed: the longest is the sweep of the page table, one page a cycle.
+const BRING_UP_CYCLES: u64 = 1_000_000;
 
 impl System {
     /// Issues a request of the host, waiting for a free tag, and runs until it is completed or timed out.

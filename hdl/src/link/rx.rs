@@ -113,6 +113,8 @@ pub struct Rx {
     rwd_head: Signal<Local, Request>,
     drs_code: Signal<Local, Bits<4>>,
     rsp_code: Signal<Local, Bits<4>>,
+    ndr_power: Signal<Local, Bits<8>>,
+    drs_power: Signal<Local, Bits<8>>,
 }
 
 impl Logic for Rx {
@@ -325,13 +327,16 @@ impl Logic for Rx {
         self.error_slot.next = self.slot.val();
 
         // Credit nibbles: bit 3 = CXL.mem, then 0, 1, 2, 4, ... 64.
+        // Code n is 2^(n-1): one shifted left by n, without its lowest bit.
         self.ndr_credit.next = 0.into();
-        if self.rsp_code.val().get_bit(3) & (self.rsp_code.val().get_bits::<3>(0) != 0) {
-            self.ndr_credit.next = bits::<7>(1) << (self.rsp_code.val().get_bits::<3>(0) - 1);
+        self.ndr_power.next = bits::<8>(1) << self.rsp_code.val().get_bits::<3>(0);
+        if self.rsp_code.val().get_bit(3) {
+            self.ndr_credit.next = self.ndr_power.val().get_bits::<7>(1);
         }
         self.drs_credit.next = 0.into();
-        if self.drs_code.val().get_bit(3) & (self.drs_code.val().get_bits::<3>(0) != 0) {
-            self.drs_credit.next = bits::<7>(1) << (self.drs_code.val().get_bits::<3>(0) - 1);
+        self.drs_power.next = bits::<8>(1) << self.drs_code.val().get_bits::<3>(0);
+        if self.drs_code.val().get_bit(3) {
+            self.drs_credit.next = self.drs_power.val().get_bits::<7>(1);
         }
 
         // Heads

@@ -1,8 +1,22 @@
 //! Shares the memory port between the link (first) and the engine. The link fills at most four of five cycles, so the engine always
 //! gets its turn. Answers come in order; a queue of owners routes them.
+//!
+//! The engine's requests and write beats pass through small queues: whether it may go on depends on the state of a queue, not on what
+//! the link does in the same cycle.
 
 use crate::prim::Fifo;
 use rust_hdl::prelude::*;
+
+/// One beat of the engine's writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, LogicStruct)]
+pub struct Beat {
+    pub line: Bits<26>,
+    pub idx: Bits<2>,
+    pub data: Bits<128>,
+    pub be: Bits<16>,
+    pub poison_we: Bit,
+    pub poison: Bit,
+}
 
 #[derive(LogicBlock, Default)]
 pub struct Arbiter {
@@ -37,6 +51,8 @@ pub struct Arbiter {
     pub engine_wr_be: Signal<In, Bits<16>>,
     pub engine_wr_poison_we: Signal<In, Bit>,
     pub engine_wr_poison: Signal<In, Bit>,
+    /// Everything the engine wrote is in the memory.
+    pub engine_wr_idle: Signal<Out, Bit>,
     // memory
     pub rd_valid: Signal<Out, Bit>,
     pub rd_ready: Signal<In, Bit>,
@@ -57,6 +73,9 @@ pub struct Arbiter {
     /// Link reads are on their way: a link that was disabled may not start again before they have come back.
     pub link_busy: Signal<Out, Bit>,
     owners: Fifo<Bits<1>, 5>,
+    engine_reads: Fifo<Bits<26>, 2>,
+    engine_writes: Fifo<Beat, 2>,
+    engine_beat: Signal<Local, Beat>,
     link_reads: DFF<Bits<6>>,
     room: Signal<Local, Bit>,
     link_start: Signal<Local, Bit>,
@@ -71,10 +90,15 @@ impl Logic for Arbiter {
         self.owners.reset.next = self.reset.val();
 
         self.room.next = !self.owners.full.val();
+        self.engine_reads.clock.next = self.clock.val();
+        self.engine_reads.reset.next = self.reset.val();
+        self.engine_reads.write.next = self.engine_rd_valid.val();
+        self.engine_reads.write_data.next = self.engine_rd_line.val();
+        self.engine_rd_ready.next = !self.engine_reads.full.val();
         self.rd_valid.next =
-            (self.link_rd_valid.val() | self.engine_rd_valid.val()) & self.room.val();
+            (self.link_rd_valid.val() | !self.engine_reads.empty.val()) & self.room.val();
         self.link_rd_ready.next = self.rd_ready.val() & self.room.val();
-        self.engine_rd_ready.next =
+        self.engine_reads.read.next =
             self.rd_ready.val() & self.room.val() & !self.link_rd_valid.val();
         self.owners.write.next = self.rd_valid.val() & self.rd_ready.val();
         if self.link_rd_valid.val() {
@@ -83,7 +107,7 @@ impl Logic for Arbiter {
             self.rd_meta_we.next = self.link_rd_meta_we.val();
             self.owners.write_data.next = 0.into();
         } else {
-            self.rd_line.next = self.engine_rd_line.val();
+            self.rd_line.next = self.engine_reads.read_data.val();
             self.rd_nodata.next = false;
             self.rd_meta_we.next = false;
             self.owners.write_data.next = 1.into();
@@ -105,9 +129,21 @@ impl Logic for Arbiter {
             self.link_reads.d.next = 0.into();
         }
 
-        self.wr_valid.next = self.link_wr_valid.val() | self.engine_wr_valid.val();
+        self.engine_writes.clock.next = self.clock.val();
+        self.engine_writes.reset.next = self.reset.val();
+        self.engine_beat.next.line = self.engine_wr_line.val();
+        self.engine_beat.next.idx = self.engine_wr_idx.val();
+        self.engine_beat.next.data = self.engine_wr_data.val();
+        self.engine_beat.next.be = self.engine_wr_be.val();
+        self.engine_beat.next.poison_we = self.engine_wr_poison_we.val();
+        self.engine_beat.next.poison = self.engine_wr_poison.val();
+        self.engine_writes.write.next = self.engine_wr_valid.val();
+        self.engine_writes.write_data.next = self.engine_beat.val();
+        self.engine_wr_ready.next = !self.engine_writes.full.val();
+        self.engine_wr_idle.next = self.engine_writes.empty.val();
+        self.wr_valid.next = self.link_wr_valid.val() | !self.engine_writes.empty.val();
         self.link_wr_ready.next = self.wr_ready.val();
-        self.engine_wr_ready.next = self.wr_ready.val() & !self.link_wr_valid.val();
+        self.engine_writes.read.next = self.wr_ready.val() & !self.link_wr_valid.val();
         if self.link_wr_valid.val() {
             self.wr_line.next = self.link_wr_line.val();
             self.wr_idx.next = self.link_wr_idx.val();
@@ -117,12 +153,12 @@ impl Logic for Arbiter {
             self.wr_poison.next = self.link_wr_poison.val();
             self.wr_meta_we.next = self.link_wr_meta_we.val();
         } else {
-            self.wr_line.next = self.engine_wr_line.val();
-            self.wr_idx.next = self.engine_wr_idx.val();
-            self.wr_data.next = self.engine_wr_data.val();
-            self.wr_be.next = self.engine_wr_be.val();
-            self.wr_poison_we.next = self.engine_wr_poison_we.val();
-            self.wr_poison.next = self.engine_wr_poison.val();
+            self.wr_line.next = self.engine_writes.read_data.val().line;
+            self.wr_idx.next = self.engine_writes.read_data.val().idx;
+            self.wr_data.next = self.engine_writes.read_data.val().data;
+            self.wr_be.next = self.engine_writes.read_data.val().be;
+            self.wr_poison_we.next = self.engine_writes.read_data.val().poison_we;
+            self.wr_poison.next = self.engine_writes.read_data.val().poison;
             self.wr_meta_we.next = false;
         }
     }

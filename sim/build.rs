@@ -35,6 +35,10 @@ const VERILATOR_FLAGS: &[&str] = &[
     "-Wno-style",
 ];
 
+/// Every signal gets an `always` block of its own. rust-hdl writes one combinational block per module, so that a signal which depends on another one of the same
+/// block looks like a loop (UNOPTFLAT). Verilator 5.006 simulates such loops slowly, and wrongly where they depend on an input pin.
+const VERILATOR_CONFIG: &str = "`verilator_config\nisolate_assignments -module \"*\" -var \"*\"\n";
+
 /// What to build, beside the configuration.
 struct Variant {
     trace: bool,
@@ -101,7 +105,12 @@ fn run() -> Result<()> {
     let mut flags = VERILATOR_FLAGS.to_vec();
     flags.extend(variant.trace.then_some("--trace-fst"));
     flags.extend(variant.coverage.then_some("--coverage"));
-    let stamp = hash(&[&verilator.identity, &compiler.identity, &flags.join(" ")]);
+    let stamp = hash(&[
+        &verilator.identity,
+        &compiler.identity,
+        &flags.join(" "),
+        VERILATOR_CONFIG,
+    ]);
 
     let models = tool::parallel(Config::all().iter().collect(), |c: &Config| {
         let verilog = cxlmem_hdl::emit(c).map_err(|e| format!("configuration {}: {e}", c.name))?;
@@ -194,6 +203,8 @@ fn verilate(
     std::fs::create_dir_all(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
     let top = dir.join("top.v");
     tool::write(&top, verilog)?;
+    let config = dir.join("isolate.vlt");
+    tool::write(&config, VERILATOR_CONFIG)?;
     let mut command = Command::new(&verilator.binary);
     if let Some(root) = &verilator.root {
         command.env("VERILATOR_ROOT", root);
@@ -208,6 +219,7 @@ fn verilate(
             "--Mdir",
         ])
         .arg(dir)
+        .arg(&config)
         .arg(&top);
     tool::run(&mut command, &format!("Verilator, configuration {ident}"))?;
     tool::write(&dir.join(format!("shim_{ident}.cpp")), cpp)?;

@@ -90,7 +90,8 @@ fn random_mix(s: &mut System, rng: &mut Rng, operations: usize, lines: u64) {
         .map(|n| s.mmio_read32(regs::RasLog0::OFFSET + 4 * n).unwrap())
         .collect();
     assert_eq!(
-        errors, 0,
+        errors,
+        0,
         "{}: the controller logged {log:08x?}",
         s.config().name
     );

@@ -2,8 +2,8 @@
 
 use rust_hdl::prelude::*;
 
-/// Takes the four beats of a descriptor and holds its fields. `status` is the first of BAD_OPCODE, BAD_FLAGS, MISALIGNED and
-/// BAD_COUNT that applies, else 0.
+/// Takes the four beats of a descriptor and holds its fields. `status` is the first of BAD_OPCODE, BAD_FLAGS, BAD_COUNT and
+/// MISALIGNED that applies, else 0: what the protocol's `Descriptor::check` says.
 #[derive(LogicBlock, Default)]
 pub struct Descriptor {
     pub clock: Signal<In, Clock>,
@@ -50,11 +50,8 @@ pub struct Descriptor {
     op: Signal<Local, Bits<3>>,
     is_copy: Signal<Local, Bit>,
     is_reduce: Signal<Local, Bit>,
-    arg_high: Signal<Local, Bit>,
-    arg_low: Signal<Local, Bit>,
     bad_opcode: Signal<Local, Bit>,
     bad_flags: Signal<Local, Bit>,
-    bad_arg: Signal<Local, Bit>,
     misaligned: Signal<Local, Bit>,
     bad_count: Signal<Local, Bit>,
     pages: Signal<Local, Bits<10>>,
@@ -128,24 +125,10 @@ impl Logic for Descriptor {
         }
 
         self.bad_opcode.next = self.opcode.q.val().get_bits::<5>(3).any();
-        self.arg_high.next = self.arg_r.q.val().get_bits::<32>(32).any();
-        self.arg_low.next = self.arg_r.q.val().get_bits::<31>(1).any();
-        self.bad_arg.next =
-            self.arg_high.val() | self.arg_low.val() | self.arg_r.q.val().get_bit(0);
-        if self.is_fill.val() {
-            self.bad_arg.next = false;
-        }
-        if self.is_crc.val() {
-            self.bad_arg.next = self.arg_high.val();
-        }
-        if self.is_set_owner.val() {
-            self.bad_arg.next = self.arg_high.val() | self.arg_low.val();
-        }
         self.bad_flags.next = self.flags.q.val().get_bits::<5>(3).any()
             | (self.list.val() & !self.is_copy.val())
             | (self.host.val() & !self.is_reduce.val() & !self.is_chase.val())
-            | self.reserved.q.val()
-            | self.bad_arg.val();
+            | self.reserved.q.val();
         self.misaligned.next = (self.uses_device.val()
             & (self.device.q.val().get_bits::<6>(0).any()
                 | (self.in_pages.val() & self.device.q.val().get_bits::<6>(6).any())))
@@ -168,11 +151,11 @@ impl Logic for Descriptor {
             self.bad_count.next = true;
         }
         self.status.next = 0.into();
-        if self.bad_count.val() & !self.is_nop.val() {
-            self.status.next = 4.into();
-        }
         if self.misaligned.val() {
             self.status.next = 3.into();
+        }
+        if self.bad_count.val() & !self.is_nop.val() {
+            self.status.next = 4.into();
         }
         if self.bad_flags.val() {
             self.status.next = 2.into();

@@ -245,6 +245,12 @@ impl Logic for Top {
         self.io.ev_credit_stall.next = self.tx.ev_credit_stall.val();
         self.io.ev_poison_rx.next = self.writes.ev_poison.val();
         self.io.error_header.next = self.rx.error_slot.val();
+        if self.reads.ev_error.val() {
+            self.io.error_header.next = self.reads.error_slot.val();
+        }
+        if self.writes.ev_error.val() {
+            self.io.error_header.next = self.writes.error_slot.val();
+        }
         self.io.ev_protocol_error.next = self.rx.ev_protocol_error.val()
             | self.reads.ev_error.val()
             | self.writes.ev_error.val();

@@ -9,7 +9,7 @@
 use super::rules::ReqRule;
 use super::tracker::Pool;
 use crate::config::{Backend, Config};
-use crate::link::messages::{Completion, Request};
+use crate::link::messages::{Completion, M2sReq, Request};
 use crate::prim::{Fifo, Param};
 use rust_hdl::prelude::*;
 
@@ -73,6 +73,8 @@ pub struct Reads {
     pub ev_req: Signal<Out, Bit>,
     pub ev_nxm: Signal<Out, Bit>,
     pub ev_error: Signal<Out, Bit>,
+    /// The request that `ev_error` is about, as a G4 slot; the address field holds the device's line.
+    pub error_slot: Signal<Out, Bits<128>>,
     rule: ReqRule,
     stage_valid: DFF<Bit>,
     stage: DFF<Request>,
@@ -101,6 +103,8 @@ pub struct Reads {
     finish: Signal<Local, Bit>,
     used_next: Signal<Local, Bits<5>>,
     load: Signal<Local, Bit>,
+    error: Signal<Local, M2sReq>,
+    error_bits: Signal<Local, Bits<87>>,
     announce: Signal<Local, Bit>,
     /// The back end gives a line's beats in consecutive cycles: the DRS header may leave with the first of them, since chunk *k* is
     /// needed no earlier than *k* + 1 cycles after the header (and one without must wait for the last: `cxl-mem 8.1`).
@@ -136,8 +140,11 @@ impl Logic for Reads {
         self.req_match.next = self.pool.match1.val();
         self.hit.next = self.stage.q.val().hit == 1;
         // A second request for a line in flight breaks the host's obligation (cxl-mem 8.1): handled as an illegal one.
+        // MemSpecRd is exempt: it has no completion that the host could wait for.
         self.legal.next = self.stage_legal.q.val()
-            & !(self.hit.val() & (self.pool.match0.val() | self.rwd_match.val()));
+            & !(self.hit.val()
+                & !self.stage_silent.q.val()
+                & (self.pool.match0.val() | self.rwd_match.val()));
         self.room.next = !self.pool.full.val();
         if self.stage_data.q.val() {
             if self.lines_full.q.val() {
@@ -188,6 +195,19 @@ impl Logic for Reads {
         self.ev_req.next = self.go.val() | self.dropped.val();
         self.ev_nxm.next = self.go.val() & !self.hit.val();
         self.ev_error.next = self.ev_req.val() & !self.legal.val();
+
+        self.error.next.valid = 1.into();
+        self.error.next.opcode = self.stage.q.val().opcode;
+        self.error.next.snp_type = self.stage.q.val().snp_type;
+        self.error.next.meta_field = self.stage.q.val().meta_field;
+        self.error.next.meta_value = self.stage.q.val().meta_value;
+        self.error.next.tag = self.stage.q.val().tag;
+        self.error.next.address = bit_cast::<47, 26>(self.stage.q.val().line) << 1;
+        self.error.next.tc = 0.into();
+        self.error.next.ld_id = self.stage.q.val().ld_id;
+        self.error.next.rsvd = 0.into();
+        self.error_bits.next = self.error.val().into();
+        self.error_slot.next = bit_cast::<128, 87>(self.error_bits.val());
 
         // From the queue to the stage
         self.head.next = self.req.val();

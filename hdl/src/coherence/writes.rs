@@ -4,7 +4,7 @@
 use super::rules::RwdRule;
 use super::tracker::Pool;
 use crate::config::Config;
-use crate::link::messages::{Completion, Request};
+use crate::link::messages::{Completion, M2sRwd, Request};
 use rust_hdl::prelude::*;
 
 /// Where the write path is with the head of its queue.
@@ -56,6 +56,8 @@ pub struct Writes {
     pub ev_rwd: Signal<Out, Bit>,
     pub ev_nxm: Signal<Out, Bit>,
     pub ev_error: Signal<Out, Bit>,
+    /// The header that `ev_error` is about, as a G5 slot; the address field holds the device's line.
+    pub error_slot: Signal<Out, Bits<128>>,
     pub ev_poison: Signal<Out, Bit>,
     rule: RwdRule,
     pool: Pool<8, 3>,
@@ -73,6 +75,8 @@ pub struct Writes {
     legal: Signal<Local, Bit>,
     start: Signal<Local, Bit>,
     advance: Signal<Local, Bit>,
+    error: Signal<Local, M2sRwd>,
+    error_bits: Signal<Local, Bits<87>>,
     last: Signal<Local, Bit>,
     finish: Signal<Local, Bit>,
 }
@@ -196,6 +200,19 @@ impl Logic for Writes {
             self.held_cmp.d.next = self.cmp.val();
         }
         self.held.d.next = (self.finish.val() | self.held.q.val()) & !self.ndr_ready.val();
+        self.error.next.valid = 1.into();
+        self.error.next.opcode = self.head.val().opcode;
+        self.error.next.snp_type = self.head.val().snp_type;
+        self.error.next.meta_field = self.head.val().meta_field;
+        self.error.next.meta_value = self.head.val().meta_value;
+        self.error.next.tag = self.head.val().tag;
+        self.error.next.address = bit_cast::<46, 26>(self.head.val().line);
+        self.error.next.poison = self.head.val().poison;
+        self.error.next.tc = 0.into();
+        self.error.next.ld_id = self.head.val().ld_id;
+        self.error.next.rsvd = 0.into();
+        self.error_bits.next = self.error.val().into();
+        self.error_slot.next = bit_cast::<128, 87>(self.error_bits.val());
         self.ev_rwd.next = self.finish.val();
         self.ev_nxm.next = self.start.val() & !self.hit.val();
         self.ev_error.next = self.start.val() & !self.legal.val();

@@ -106,7 +106,7 @@ pub struct Csr {
     window: DFF<Bits<4>>,
     rdata: DFF<Bits<32>>,
     ctrl: DFF<Bits<2>>,
-    global: DFF<Bits<2>>,
+    hdm_global: DFF<Bits<2>>,
     enable: DFF<Bit>,
     ring: DFF<Bits<58>>,
     log2: DFF<Bits<4>>,
@@ -208,7 +208,7 @@ impl Csr {
             window: Default::default(),
             rdata: Default::default(),
             ctrl: Default::default(),
-            global: Default::default(),
+            hdm_global: Default::default(),
             enable: Default::default(),
             ring: Default::default(),
             log2: Default::default(),
@@ -248,7 +248,7 @@ impl Logic for Csr {
             window,
             rdata,
             ctrl,
-            global,
+            hdm_global,
             enable,
             ring,
             log2,
@@ -509,7 +509,7 @@ impl Logic for Csr {
                     }
                 }
                 Reg::HdmGlobalCtrl => {
-                    self.global.d.next = self.bus_wdata.val().get_bits::<2>(0);
+                    self.hdm_global.d.next = self.bus_wdata.val().get_bits::<2>(0);
                 }
                 Reg::LinkCtrl => {
                     self.ctrl.d.next = self.bus_wdata.val().get_bits::<2>(0);
@@ -575,8 +575,8 @@ impl Logic for Csr {
         }
         self.link_enable.next = self.ctrl.q.val().get_bit(0);
         self.link_free_running.next = self.ctrl.q.val().get_bit(1);
-        self.poison_on_miss.next = self.global.q.val().get_bit(0);
-        self.hdm_enable.next = self.global.q.val().get_bit(1);
+        self.poison_on_miss.next = self.hdm_global.q.val().get_bit(0);
+        self.hdm_enable.next = self.hdm_global.q.val().get_bit(1);
         self.eng_enable.next = self.enable.q.val();
         self.eng_ring.next = self.ring.q.val();
         self.eng_ring_log2.next = self.log2.q.val();
@@ -589,7 +589,7 @@ impl Logic for Csr {
             self.fill.d.next = 0.into();
             self.id.d.next = Reg::None;
             self.ctrl.d.next = self.ctrl_reset.val();
-            self.global.d.next = 0.into();
+            self.hdm_global.d.next = 0.into();
             self.enable.d.next = false;
             self.ring.d.next = 0.into();
             self.log2.d.next = 0.into();

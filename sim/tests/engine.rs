@@ -377,7 +377,7 @@ fn random_list(
     }
 }
 
-/// `small` has a memory that a test can fill and one decoder.
+/// Random operations on all of the memory of `full`.
 fn random_run(io: IoOptions, log2: u32, seed: u64, operations: u32) {
     let mut rng = Rng::new(seed);
     let mut b = Bench::new("full", io, log2);

@@ -13,9 +13,9 @@ pub mod dev_read;
 pub mod hdm_check;
 pub mod host_cursor;
 pub mod host_read;
-pub mod value;
 
 use crate::config::Config;
+use crate::io::value::Value;
 use crate::prim::BlockRam;
 use crc::CrcStep;
 use descriptor::Descriptor;
@@ -24,7 +24,6 @@ use hdm_check::HdmCheck;
 use host_cursor::HostCursor;
 use host_read::HostRead;
 use rust_hdl::prelude::*;
-use value::Value;
 
 #[derive(Copy, Clone, Debug, PartialEq, LogicState)]
 enum State {

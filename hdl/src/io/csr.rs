@@ -7,6 +7,7 @@ use super::counters::Counters;
 use super::hdm::HdmDecoder;
 use super::msix::Msix;
 use super::table::{Reg, RegTable};
+use super::value::Value;
 use crate::config::Config;
 use crate::prim::BlockRam;
 use cxlmem_protocol::regs;
@@ -24,7 +25,7 @@ enum State {
 
 /// The register file. One access at a time: `bus_valid` is held until `bus_done`; `bus_rdata` is valid with it.
 /// `bus_address` counts DWs.
-#[derive(LogicBlock)]
+#[derive(LogicBlock, Default)]
 pub struct Csr {
     pub clock: Signal<In, Clock>,
     pub reset: Signal<In, Bit>,
@@ -128,110 +129,18 @@ pub struct Csr {
     live: Signal<Local, Bits<32>>,
     hdm_sel: Signal<Local, Bits<4>>,
     merged: Signal<Local, Bits<32>>,
-    ctrl_reset: Constant<Bits<2>>,
-    timeout_reset: Constant<Bits<32>>,
+    ctrl_reset: Value<Bits<2>>,
+    timeout_reset: Value<Bits<32>>,
 }
 
 impl Csr {
     /// The register file of one configuration.
     pub fn new(config: &Config) -> Self {
         Self {
-            clock: Default::default(),
-            reset: Default::default(),
-            bus_valid: Default::default(),
-            bus_write: Default::default(),
-            bus_address: Default::default(),
-            bus_wdata: Default::default(),
-            bus_rdata: Default::default(),
-            bus_done: Default::default(),
-            cfg_bdf: Default::default(),
-            cfg_bme: Default::default(),
-            cfg_msix_en: Default::default(),
-            cfg_msix_mask: Default::default(),
-            link_enable: Default::default(),
-            link_free_running: Default::default(),
-            link_up: Default::default(),
-            init_received: Default::default(),
-            init_sent: Default::default(),
-            media_ready: Default::default(),
-            hdm_enable: Default::default(),
-            poison_on_miss: Default::default(),
-            hdm0_committed: Default::default(),
-            hdm0_base: Default::default(),
-            hdm0_limit: Default::default(),
-            hdm0_dpa: Default::default(),
-            hdm1_committed: Default::default(),
-            hdm1_base: Default::default(),
-            hdm1_limit: Default::default(),
-            hdm1_dpa: Default::default(),
-            ev_rx_flit: Default::default(),
-            ev_crc_error: Default::default(),
-            ev_protocol_error: Default::default(),
-            ev_tx_flit: Default::default(),
-            ev_req: Default::default(),
-            ev_rwd: Default::default(),
-            ev_ndr: Default::default(),
-            ev_drs: Default::default(),
-            ev_nxm: Default::default(),
-            ev_credit_stall: Default::default(),
-            ev_poison_rx: Default::default(),
-            ev_io_error: Default::default(),
-            error_header: Default::default(),
-            eng_enable: Default::default(),
-            eng_soft_reset: Default::default(),
-            eng_ring: Default::default(),
-            eng_ring_log2: Default::default(),
-            eng_tail: Default::default(),
-            eng_cpl: Default::default(),
-            eng_vector: Default::default(),
-            eng_timeout: Default::default(),
-            eng_busy: Default::default(),
-            eng_fault: Default::default(),
-            eng_fault_code: Default::default(),
-            eng_head: Default::default(),
-            eng_done: Default::default(),
-            irq: Default::default(),
-            irq_vector: Default::default(),
-            msi_valid: Default::default(),
-            msi_ready: Default::default(),
-            msi_address: Default::default(),
-            msi_data: Default::default(),
             decode: RegTable::new(config),
-            mem: Default::default(),
-            counters: Default::default(),
-            msix: Default::default(),
-            hdm0: Default::default(),
-            hdm1: Default::default(),
-            state: Default::default(),
-            fill: Default::default(),
-            id: Default::default(),
-            window: Default::default(),
-            rdata: Default::default(),
-            ctrl: Default::default(),
-            hdm_global: Default::default(),
-            enable: Default::default(),
-            ring: Default::default(),
-            log2: Default::default(),
-            tail: Default::default(),
-            cpl: Default::default(),
-            vector: Default::default(),
-            timeout: Default::default(),
-            unc_reserved: Default::default(),
-            cor_crc: Default::default(),
-            cor_poison: Default::default(),
-            log: Default::default(),
-            cycles_lo: Default::default(),
-            cycles_hi: Default::default(),
-            cycles_carry: Default::default(),
-            cycles_latch: Default::default(),
-            serve: Default::default(),
-            write: Default::default(),
-            deny: Default::default(),
-            live: Default::default(),
-            hdm_sel: Default::default(),
-            merged: Default::default(),
-            ctrl_reset: Constant::new(u64::from(regs::LinkCtrl::RESET).into()),
-            timeout_reset: Constant::new(u64::from(regs::ENG_TIMEOUT_DEFAULT).into()),
+            ctrl_reset: Value::new(u64::from(regs::LinkCtrl::RESET).into()),
+            timeout_reset: Value::new(u64::from(regs::ENG_TIMEOUT_DEFAULT).into()),
+            ..Self::default()
         }
     }
 }
@@ -359,7 +268,6 @@ impl Logic for Csr {
         self.hdm0.select.next = self.hdm_sel.val().get_bits::<3>(0);
         self.hdm0.data.next = self.bus_wdata.val();
         self.hdm0.prev_committed.next = true;
-        self.hdm0.prev_base.next = 0.into();
         self.hdm0.prev_limit.next = 0.into();
         self.hdm0.prev_dpa_end.next = 0.into();
         self.hdm0.next_committed.next = self.hdm1.committed.val();
@@ -370,7 +278,6 @@ impl Logic for Csr {
         self.hdm1.select.next = self.hdm_sel.val().get_bits::<3>(0);
         self.hdm1.data.next = self.bus_wdata.val();
         self.hdm1.prev_committed.next = self.hdm0.committed.val();
-        self.hdm1.prev_base.next = self.hdm0.base.val();
         self.hdm1.prev_limit.next = self.hdm0.limit.val();
         self.hdm1.prev_dpa_end.next = self.hdm0.dpa_end.val();
         self.hdm1.next_committed.next = false;
@@ -588,7 +495,7 @@ impl Logic for Csr {
             self.state.d.next = State::Fill;
             self.fill.d.next = 0.into();
             self.id.d.next = Reg::None;
-            self.ctrl.d.next = self.ctrl_reset.val();
+            self.ctrl.d.next = self.ctrl_reset.out.val();
             self.hdm_global.d.next = 0.into();
             self.enable.d.next = false;
             self.ring.d.next = 0.into();
@@ -596,7 +503,7 @@ impl Logic for Csr {
             self.tail.d.next = 0.into();
             self.cpl.d.next = 0.into();
             self.vector.d.next = 0.into();
-            self.timeout.d.next = self.timeout_reset.val();
+            self.timeout.d.next = self.timeout_reset.out.val();
             self.unc_reserved.d.next = false;
             self.cor_crc.d.next = false;
             self.cor_poison.d.next = false;

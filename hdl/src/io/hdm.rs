@@ -6,7 +6,7 @@ use rust_hdl::prelude::*;
 /// 5 skip low, 6 skip high.
 ///
 /// A commit is checked in three cycles: the decoder before this one is committed, size is not zero, nothing beyond bit 51,
-/// base + size does not wrap, no overlap with the decoder before, no interleave, host-only target type, no back-invalidate.
+/// base + size stays below bit 52, not over or below the decoder before, no interleave, host-only target type, no back-invalidate.
 /// A committed decoder takes no write but the one that releases it, and not even that when locked or when the next decoder is
 /// still committed.
 #[derive(LogicBlock, Default)]
@@ -19,7 +19,6 @@ pub struct HdmDecoder {
     /// The write at hand changes nothing.
     pub deny: Signal<Out, Bit>,
     pub prev_committed: Signal<In, Bit>,
-    pub prev_base: Signal<In, Bits<24>>,
     pub prev_limit: Signal<In, Bits<24>>,
     pub prev_dpa_end: Signal<In, Bits<24>>,
     pub next_committed: Signal<In, Bit>,
@@ -143,8 +142,7 @@ impl Logic for HdmDecoder {
                     | self.high_skip.q.val()
                     | !self.shape_ok.q.val()
                     | !self.prev_committed.val()
-                    | ((self.base_r.q.val() < self.prev_limit.val())
-                        & (self.limit_r.q.val().get_bits::<24>(0) > self.prev_base.val()));
+                    | (self.base_r.q.val() < self.prev_limit.val());
                 self.step.d.next = 3.into();
             }
             3 => {

@@ -7,6 +7,7 @@ pub mod hdm;
 pub mod msix;
 pub mod table;
 pub mod transmit;
+pub mod value;
 
 use crate::config::Config;
 use crate::engine::Engine;
@@ -14,12 +15,13 @@ use csr::Csr;
 use endpoint::Endpoint;
 use rust_hdl::prelude::*;
 use transmit::Transmit;
+use value::Value;
 
 /// CXL.io and the engine. Streams and the memory port are those of `docs/developer/interfaces.md` sections 1 and 3.
 ///
 /// `hdmN_base`, `hdmN_limit` (exclusive) and `hdmN_dpa` count 256 MiB granules. `media_ready` in is the memory's own; what
 /// software reads also waits for the engine's page-ownership sweep. `ev_*` are one-cycle events.
-#[derive(LogicBlock)]
+#[derive(LogicBlock, Default)]
 pub struct Io {
     pub clock: Signal<In, Clock>,
     pub reset: Signal<In, Bit>,
@@ -82,75 +84,17 @@ pub struct Io {
     transmit: Transmit,
     csr: Csr,
     engine: Engine,
-    engine_present: Constant<Bit>,
+    engine_present: Value<Bit>,
 }
 
 impl Io {
     /// CXL.io of one configuration; without the engine its logic is held in reset and optimised away.
     pub fn new(config: &Config) -> Self {
         Self {
-            clock: Default::default(),
-            reset: Default::default(),
-            tlp_rx_valid: Default::default(),
-            tlp_rx_data: Default::default(),
-            tlp_rx_last: Default::default(),
-            tlp_rx_ready: Default::default(),
-            tlp_tx_valid: Default::default(),
-            tlp_tx_data: Default::default(),
-            tlp_tx_last: Default::default(),
-            tlp_tx_ready: Default::default(),
-            link_enable: Default::default(),
-            link_free_running: Default::default(),
-            hdm_enable: Default::default(),
-            poison_on_miss: Default::default(),
-            hdm0_committed: Default::default(),
-            hdm0_base: Default::default(),
-            hdm0_limit: Default::default(),
-            hdm0_dpa: Default::default(),
-            hdm1_committed: Default::default(),
-            hdm1_base: Default::default(),
-            hdm1_limit: Default::default(),
-            hdm1_dpa: Default::default(),
-            link_up: Default::default(),
-            init_received: Default::default(),
-            init_sent: Default::default(),
-            ev_rx_flit: Default::default(),
-            ev_crc_error: Default::default(),
-            ev_protocol_error: Default::default(),
-            ev_tx_flit: Default::default(),
-            ev_req: Default::default(),
-            ev_rwd: Default::default(),
-            ev_ndr: Default::default(),
-            ev_drs: Default::default(),
-            ev_nxm: Default::default(),
-            ev_credit_stall: Default::default(),
-            ev_poison_rx: Default::default(),
-            error_header: Default::default(),
-            cfg_bdf: Default::default(),
-            cfg_bme: Default::default(),
-            cfg_msix_en: Default::default(),
-            cfg_msix_mask: Default::default(),
-            media_ready: Default::default(),
-            mem_rd_valid: Default::default(),
-            mem_rd_ready: Default::default(),
-            mem_rd_line: Default::default(),
-            rsp_valid: Default::default(),
-            rsp_idx: Default::default(),
-            rsp_data: Default::default(),
-            rsp_poison: Default::default(),
-            mem_wr_valid: Default::default(),
-            mem_wr_ready: Default::default(),
-            mem_wr_line: Default::default(),
-            mem_wr_idx: Default::default(),
-            mem_wr_data: Default::default(),
-            mem_wr_be: Default::default(),
-            mem_wr_poison_we: Default::default(),
-            mem_wr_poison: Default::default(),
-            endpoint: Default::default(),
-            transmit: Default::default(),
             csr: Csr::new(config),
             engine: Engine::new(config),
-            engine_present: Constant::new(config.engine),
+            engine_present: Value::new(config.engine),
+            ..Self::default()
         }
     }
 }
@@ -165,7 +109,7 @@ impl Logic for Io {
         self.csr.clock.next = self.clock.val();
         self.csr.reset.next = self.reset.val();
         self.engine.clock.next = self.clock.val();
-        self.engine.reset.next = self.reset.val() | !self.engine_present.val();
+        self.engine.reset.next = self.reset.val() | !self.engine_present.out.val();
 
         self.endpoint.tlp_rx_valid.next = self.tlp_rx_valid.val();
         self.endpoint.tlp_rx_data.next = self.tlp_rx_data.val();
@@ -229,7 +173,7 @@ impl Logic for Io {
         self.csr.cfg_msix_en.next = self.cfg_msix_en.val();
         self.csr.cfg_msix_mask.next = self.cfg_msix_mask.val();
         self.csr.media_ready.next =
-            self.media_ready.val() & (self.engine.swept.val() | !self.engine_present.val());
+            self.media_ready.val() & (self.engine.swept.val() | !self.engine_present.out.val());
         self.csr.ev_io_error.next = self.endpoint.ev_error.val() | self.engine.ev_unexpected.val();
 
         // Engine.
@@ -287,11 +231,5 @@ impl Logic for Io {
         self.mem_wr_be.next = self.engine.mem_wr_be.val();
         self.mem_wr_poison_we.next = self.engine.mem_wr_poison_we.val();
         self.mem_wr_poison.next = self.engine.mem_wr_poison.val();
-    }
-}
-
-impl Default for Io {
-    fn default() -> Self {
-        Self::new(&crate::config::CONFIGS[0])
     }
 }

@@ -119,7 +119,7 @@ fn row(reg: &regs::RegDef, config: &Config) -> Row {
 }
 
 /// Address decode (`address`, in DWs, to `reg`) and the properties of register number `index`.
-#[derive(LogicBlock)]
+#[derive(LogicBlock, Default)]
 pub struct RegTable {
     pub address: Signal<In, Bits<14>>,
     pub reg_id: Signal<Out, Reg>,
@@ -140,16 +140,8 @@ impl RegTable {
         let mut rows = vec![Row::default()];
         rows.extend(REGS.iter().map(|r| row(r, config)));
         Self {
-            address: Default::default(),
-            reg_id: Default::default(),
-            index: Default::default(),
-            mask: Default::default(),
-            reset_value: Default::default(),
-            is_hdm: Default::default(),
-            hdm: Default::default(),
-            is_counter: Default::default(),
-            counter: Default::default(),
             _rows: rows,
+            ..Self::default()
         }
     }
 }

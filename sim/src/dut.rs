@@ -313,4 +313,31 @@ mod tests {
             .to_string()
             .contains("--features coverage"));
     }
+
+    #[test]
+    #[cfg(feature = "trace")]
+    fn a_trace_is_written() {
+        let path = std::env::temp_dir().join(format!("cxlmem-{}.fst", std::process::id()));
+        let mut dut = Dut::new("tiny").unwrap();
+        dut.trace_to(&path).unwrap();
+        dut.reset(20);
+        drop(dut);
+        let bytes = std::fs::metadata(&path).unwrap().len();
+        std::fs::remove_file(&path).unwrap();
+        assert!(bytes > 1000);
+        let mut dut = Dut::new("tiny").unwrap();
+        assert!(dut.trace_to(Path::new("/nonexistent/x.fst")).is_err());
+    }
+
+    #[test]
+    #[cfg(feature = "coverage")]
+    fn coverage_is_written() {
+        let path = std::env::temp_dir().join(format!("cxlmem-{}.dat", std::process::id()));
+        let mut dut = Dut::new("tiny").unwrap();
+        dut.reset(20);
+        dut.write_coverage(&path).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert!(text.contains("top"));
+    }
 }

@@ -1,4 +1,4 @@
-//! The Verilated controller and everything around it: the wire, the home agent and host caches, PCIe, memory back ends.
+#![doc = include_str!("../README.md")]
 
 pub mod dut;
 pub mod ext;

@@ -76,6 +76,8 @@ pub struct Pcie {
     rng: Rng,
     ready: bool,
     offered: bool,
+    /// Something is queued, outstanding or under way. While it is false a cycle costs two branches.
+    busy: bool,
 }
 
 impl Pcie {
@@ -104,20 +106,31 @@ impl Pcie {
             rng: rng.fork(),
             ready: false,
             offered: false,
+            busy: true,
         })
     }
 
-    /// Drives the TLP and configuration pins for this cycle.
+    /// The root complex, to issue something.
+    pub(crate) fn root_mut(&mut self) -> &mut RootComplex {
+        self.busy = true;
+        &mut self.root
+    }
+
+    /// Drives the TLP pins for this cycle.
     #[inline]
     pub(crate) fn drive(&mut self, dut: &mut Dut) {
-        let beat = self.encoder.peek();
-        self.offered = beat.is_some();
-        dut.set_tlp_rx_valid(self.offered);
-        if let Some(beat) = beat {
-            dut.set_tlp_rx_data(beat.data());
-            dut.set_tlp_rx_last(beat.last);
+        let mut room = true;
+        if self.busy {
+            let beat = self.encoder.peek();
+            self.offered = beat.is_some();
+            dut.set_tlp_rx_valid(self.offered);
+            if let Some(beat) = beat {
+                dut.set_tlp_rx_data(beat.data());
+                dut.set_tlp_rx_last(beat.last);
+            }
+            room = self.root.ready();
         }
-        self.ready = self.root.ready() && !self.rng.chance(self.stall);
+        self.ready = room && !self.rng.chance(self.stall);
         dut.set_tlp_tx_ready(self.ready);
     }
 
@@ -139,6 +152,7 @@ impl Pcie {
             let beat = pcie_sim::Beat::from_data(dut.tlp_tx_data(), dut.tlp_tx_last());
             if let Some(packet) = self.decoder.push(beat) {
                 self.function.receive_device(packet);
+                self.busy = true;
             }
         }
     }
@@ -146,6 +160,12 @@ impl Pcie {
     /// Moves packets behind the beats: root complex to function to controller, and back. After the rising edge, because it changes inputs.
     #[inline]
     pub(crate) fn move_packets(&mut self, dut: &mut Dut) {
+        if self.busy {
+            self.move_busy(dut);
+        }
+    }
+
+    fn move_busy(&mut self, dut: &mut Dut) {
         let now = dut.cycles();
         if self.function.device_backlog() < BACKLOG {
             if let Some(packet) = self.root.transmit(now) {
@@ -163,10 +183,17 @@ impl Pcie {
             }
         }
         self.root.expire(now);
+        // The pins were driven idle before this may become false: an idle encoder was peeked at in the cycle that just ended.
+        self.busy = self.offered
+            || !self.encoder.is_idle()
+            || self.root.queued() > 0
+            || self.root.outstanding() > 0
+            || self.function.device_backlog() > 0;
     }
 
     /// A packet from the host. What hits the memory BAR is refused here: only CXL.mem reaches that memory.
     pub(crate) fn to_function(&mut self, packet: Packet) {
+        self.busy = true;
         if packet.is_memory_request() {
             if let Ok(tlp) = packet.clone().decode(&Limits::LARGEST) {
                 let address = match &tlp.kind {
@@ -200,6 +227,7 @@ impl Pcie {
     pub(crate) fn reset_streams(&mut self) {
         self.encoder = BeatEncoder::new();
         self.decoder = BeatDecoder::new();
+        self.busy = true;
     }
 }
 

@@ -22,7 +22,7 @@ impl System {
         let mut id = None;
         for _ in 0..bound {
             match id {
-                None => match issue(&mut self.pcie.root, self.dut.cycles()) {
+                None => match issue(self.pcie.root_mut(), self.dut.cycles()) {
                     Ok(new) => id = Some(new),
                     Err(IssueError::NoFreeTag { .. }) => {}
                     Err(e) => return Err(e.into()),
@@ -318,7 +318,7 @@ impl MmioAccess for System {
     }
 
     fn write32(&mut self, addr: u64, value: u32) -> Result<(), AccessError> {
-        let issued = self.pcie.root.mem_write(addr, &value.to_le_bytes());
+        let issued = self.pcie.root_mut().mem_write(addr, &value.to_le_bytes());
         issued.map_err(|error| AccessError::Request {
             at: addr,
             error: error.into(),

@@ -75,6 +75,9 @@ pub struct Top {
     dev_load: DFF<Bits<2>>,
     /// A flit link is held in reset while it is disabled.
     link_down: DFF<Bit>,
+    /// An error and its header, on their way to the log.
+    error_seen: DFF<Bit>,
+    error_header: DFF<Bits<128>>,
     load: Signal<Local, Bits<6>>,
     /// Room for both paths to reserve in the same cycle.
     ndr_room: DFF<Bit>,
@@ -102,7 +105,7 @@ impl Top {
 impl Logic for Top {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, ndr_used, ndr_room, dev_load, link_down);
+        dff_setup!(self, clock, ndr_used, ndr_room, dev_load, link_down, error_seen, error_header);
         self.io.clock.next = self.clock.val();
         self.hdm.clock.next = self.clock.val();
         self.rx.clock.next = self.clock.val();
@@ -244,14 +247,16 @@ impl Logic for Top {
         self.io.ev_drs.next = self.tx.drs_write.val();
         self.io.ev_credit_stall.next = self.tx.ev_credit_stall.val();
         self.io.ev_poison_rx.next = self.writes.ev_poison.val();
-        self.io.error_header.next = self.rx.error_slot.val();
+        self.error_header.d.next = self.rx.error_slot.val();
         if self.reads.ev_error.val() {
-            self.io.error_header.next = self.reads.error_slot.val();
+            self.error_header.d.next = self.reads.error_slot.val();
         }
         if self.writes.ev_error.val() {
-            self.io.error_header.next = self.writes.error_slot.val();
+            self.error_header.d.next = self.writes.error_slot.val();
         }
-        self.io.ev_protocol_error.next = self.rx.ev_protocol_error.val()
+        self.io.error_header.next = self.error_header.q.val();
+        self.io.ev_protocol_error.next = self.error_seen.q.val();
+        self.error_seen.d.next = self.rx.ev_protocol_error.val()
             | self.reads.ev_error.val()
             | self.writes.ev_error.val();
         self.io.ev_nxm.next = self.reads.ev_nxm.val() | self.writes.ev_nxm.val();

@@ -42,6 +42,9 @@ struct Run {
     /// Line operations
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     ops: u64,
+    /// Lines that the operations go to: a read is compared once its line was written or read before
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..))]
+    lines: u64,
     /// Seed; printed, and equal seeds give equal runs (also CXLMEM_SEED)
     #[arg(long)]
     seed: Option<u64>,
@@ -71,7 +74,7 @@ fn workload(args: &Run) -> Result<()> {
     };
     let mut system = System::new(config.name, options).context("cannot start the simulation")?;
     system.bring_up().context("the device does not come up")?;
-    let mut traffic = Traffic::new(args.workload, &system, seed);
+    let mut traffic = Traffic::new(args.workload, &system, args.lines, seed);
     let bar = crate::bench::progress::Progress::new(args.json).bar(args.ops, args.workload.name());
     let (start, clock) = (system.now(), Instant::now());
     let mut shown = 0;
@@ -138,9 +141,10 @@ fn verdict(system: &System, args: &Run, seed: u64) -> Result<()> {
     let replay = || {
         let config = system.config().name;
         format!(
-            "replay it with `cxlmem sim run {} --config {config} --ops {} --seed {seed}`",
+            "replay it with `cxlmem sim run {} --config {config} --ops {} --lines {} --seed {seed}`",
             args.workload.name(),
-            args.ops
+            args.ops,
+            args.lines
         )
     };
     if let Some(difference) = system.home().first_difference() {

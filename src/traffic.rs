@@ -47,13 +47,15 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// On all lines of the device's memory; equal seeds give equal streams.
-    pub fn new(workload: Workload, system: &System, seed: u64) -> Traffic {
+    /// On `lines` lines in the middle of the device's memory, at most all of it; equal seeds give equal streams.
+    pub fn new(workload: Workload, system: &System, lines: u64, seed: u64) -> Traffic {
+        let all = system.capacity() / LINE;
+        let lines = lines.clamp(1, all);
         Traffic {
             workload,
             rng: Rng::new(seed),
-            base: system.hdm_window().0,
-            lines: system.capacity() / LINE,
+            base: system.hdm_window().0 + (all - lines) / 2 * LINE,
+            lines,
             issued: 0,
         }
     }

@@ -33,6 +33,8 @@ svg [fill='#030306']{fill:var(--s6)}svg [stroke='#030306']{stroke:var(--s6)}
 
 /// Pixels of the view box; narrow, so that text stays legible on a phone.
 const SIZE: (u32, u32) = (560, 320);
+/// Values in figures above bars at most: more would run into each other.
+const MOST_VALUES: usize = 12;
 /// Names below the horizontal axis at most.
 const MOST_LABELS: usize = 9;
 
@@ -85,14 +87,15 @@ impl Plot {
             return None;
         }
         let (bottom, top) = match self.log {
-            true => (
-                self.values()
+            true => {
+                // A decade below, unless the smallest bar would vanish on it.
+                let least = self
+                    .values()
                     .filter(|v| *v > 0.0)
                     .fold(top, f64::min)
-                    .log10()
-                    .floor(),
-                top.log10() + 0.2,
-            ),
+                    .log10();
+                (least.floor().min(least - 0.1), top.log10() + 0.2)
+            }
             false => (0.0, top * 1.1),
         };
         let mut text = String::new();
@@ -123,6 +126,13 @@ impl Plot {
             .flat_map(|s| s.values.iter().flatten().copied())
     }
 
+    /// Place of a series among those with a value in a category, and how many those are.
+    fn neighbours(&self, series: usize, category: usize) -> (usize, usize) {
+        let has = |s: &&Series| s.values.get(category).is_some_and(Option::is_some);
+        let before = self.series.iter().take(series).filter(has).count();
+        (before, self.series.iter().filter(has).count().max(1))
+    }
+
     fn stack_height(&self, category: usize) -> f64 {
         self.series
             .iter()
@@ -145,14 +155,13 @@ impl Plot {
         top: f64,
     ) -> Result<(), Box<dyn std::error::Error + '_>> {
         let area = SVGBackend::with_string(text, SIZE).into_drawing_area();
-        let label = |size: u32| ("sans-serif", size).into_font().color(&INK);
         let mut chart = ChartBuilder::on(&area)
             .margin(10)
             .x_label_area_size(28)
-            .y_label_area_size(70)
+            .y_label_area_size(78)
             .build_cartesian_2d(0.0..self.categories.len() as f64, bottom..top)
             .map_err(|e| e.to_string())?;
-        let show = |v: &f64| super::figures::number(if self.log { 10f64.powf(*v) } else { *v });
+        let show = |v: &f64| short(if self.log { 10f64.powf(*v) } else { *v });
         let decades = (top - bottom).floor() as usize + 1;
         chart
             .configure_mesh()
@@ -164,13 +173,13 @@ impl Plot {
             .max_light_lines(0)
             .axis_style(GRID)
             .bold_line_style(GRID)
-            .label_style(label(14))
-            .axis_desc_style(label(14))
+            .label_style(label(17))
+            .axis_desc_style(label(17))
             .draw()
             .map_err(|e| e.to_string())?;
         self.draw_series(&mut chart, bottom)
             .map_err(|e| e.to_string())?;
-        let centred = label(14).pos(Pos::new(HPos::Center, VPos::Top));
+        let centred = label(17).pos(Pos::new(HPos::Center, VPos::Top));
         let names = self.categories.iter().enumerate();
         for (n, name) in names.step_by(self.categories.len().div_ceil(MOST_LABELS)) {
             let (x, y) = chart.backend_coord(&(n as f64 + 0.5, bottom));
@@ -186,8 +195,9 @@ impl Plot {
         chart: &mut Chart<'_, '_>,
         bottom: f64,
     ) -> Result<(), DrawingAreaErrorKind<std::io::Error>> {
-        let count = self.series.len().max(1) as f64;
         let mut base = vec![0.0; self.categories.len()];
+        let labelled = self.values().count() <= MOST_VALUES;
+        let over = label(15).pos(Pos::new(HPos::Center, VPos::Bottom));
         for (n, series) in self.series.iter().enumerate() {
             let colour = SERIES[n % SERIES.len()];
             let present = series
@@ -208,15 +218,22 @@ impl Plot {
                         .draw_series(points.iter().map(|p| Circle::new(*p, 5, colour.filled())))?;
                 }
                 Form::Bars => {
-                    let width = 0.8 / count;
-                    let bars = present.map(|(i, v)| {
-                        let left = i as f64 + 0.1 + n as f64 * width;
-                        Rectangle::new(
-                            [(left + 0.01, bottom), (left + width - 0.01, self.height(v))],
-                            colour.filled(),
-                        )
-                    });
-                    chart.draw_series(bars)?;
+                    for (i, v) in present {
+                        // Bars of a category stand together in its middle, whatever series it lacks.
+                        let (place, all) = self.neighbours(n, i);
+                        let width = (0.8 / all as f64).min(0.4);
+                        let left = i as f64 + 0.5 + (place as f64 - all as f64 / 2.0) * width;
+                        let (from, to) = (left + 0.01, left + width - 0.01);
+                        let bar = [(from, bottom), (to, self.height(v))];
+                        chart.draw_series([Rectangle::new(bar, colour.filled())])?;
+                        if labelled {
+                            let above = ((from + to) / 2.0, self.height(v));
+                            let text = short(v);
+                            chart
+                                .draw_series([EmptyElement::at(above)
+                                    + Text::new(text, (0, -4), over.clone())])?;
+                        }
+                    }
                 }
                 Form::Stack => {
                     let bars = present.map(|(i, v)| {
@@ -242,6 +259,20 @@ impl Plot {
         }
         Ok(())
     }
+}
+
+/// A number where there is little room.
+fn short(value: f64) -> String {
+    match value {
+        v if v >= 1e6 => format!("{} M", short(v / 1e6)),
+        v if v >= 1e4 => format!("{} k", short(v / 1e3)),
+        v => super::figures::number((v * 100.0).round() / 100.0),
+    }
+}
+
+/// Text of the plots.
+fn label(size: u32) -> TextStyle<'static> {
+    ("sans-serif", size).into_font().color(&INK)
 }
 
 type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
@@ -309,6 +340,14 @@ mod tests {
         assert!(p.svg().is_none());
         p.categories.clear();
         assert!(p.svg().is_none());
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        assert_eq!(
+            [1.3333, 0.0, 850.0, 1234.0, 200_000.0, 1_250_000.0].map(short),
+            ["1.33", "0", "850", "1,234", "200 k", "1.25 M"]
+        );
     }
 
     #[test]

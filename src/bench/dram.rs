@@ -6,7 +6,7 @@
 //!
 //! Where the system allows it the memory is backed by huge pages; else large sets also measure address translation. The figure says which.
 
-use std::alloc::{alloc_zeroed, dealloc, Layout};
+use std::alloc::{alloc, dealloc, Layout};
 use std::time::{Duration, Instant};
 
 use cxlmem_sim::rng::Rng;
@@ -53,6 +53,17 @@ pub struct Chase {
     pub max: f64,
 }
 
+impl Chase {
+    fn of(mut repeats: [f64; REPEATS]) -> Chase {
+        repeats.sort_by(f64::total_cmp);
+        Chase {
+            min: repeats[0],
+            median: repeats[REPEATS / 2],
+            max: repeats[REPEATS - 1],
+        }
+    }
+}
+
 /// Results of one working set.
 #[derive(Clone, Copy, Debug)]
 pub struct Latency {
@@ -79,7 +90,7 @@ impl Cycle {
             .and_then(|l| l.align_to(HUGE))
             .ok()?;
         // SAFETY: the layout's size is not zero.
-        let nodes = unsafe { alloc_zeroed(layout) }.cast::<Node>();
+        let nodes = unsafe { alloc(layout) }.cast::<Node>();
         if nodes.is_null() {
             return None;
         }
@@ -94,15 +105,23 @@ impl Cycle {
         Some(cycle)
     }
 
-    /// Sattolo's algorithm: exchanging with an *earlier* element only makes a permutation of one single cycle.
+    /// Sattolo's algorithm: exchanging with an *earlier* element only makes a permutation of one single cycle. Writes every node for the first time, after
+    /// the advice, so that the system can back them as advised.
     fn link(&mut self, rng: &mut Rng) {
         let mut order: Vec<u32> = (0..self.count as u32).collect();
         for n in (1..self.count).rev() {
             order.swap(n, rng.below(n as u64) as usize);
         }
         for (n, &next) in order.iter().enumerate() {
-            // SAFETY: `n` and `next` are below `count`, the number of nodes in the allocation.
-            unsafe { (*self.nodes.add(n)).next = self.nodes.add(next as usize) };
+            // SAFETY: `n` and `next` are below `count`, the number of nodes that the allocation holds.
+            unsafe {
+                let node = Node {
+                    next: self.nodes.add(next as usize),
+                    count: 0,
+                    _rest: [0; 6],
+                };
+                self.nodes.add(n).write(node);
+            }
         }
     }
 
@@ -123,22 +142,11 @@ impl Cycle {
         start.elapsed().as_nanos() as f64 / steps as f64
     }
 
-    /// Repeats within the time given: first an unmeasured walk that fills the caches and finds the number of steps.
-    fn measure<const WRITE: bool>(&mut self, budget: Duration) -> Chase {
-        const REPEATS: usize = 5;
+    /// Steps that take about that long, found by a walk that also fills the caches.
+    fn steps_in<const WRITE: bool>(&mut self, time: Duration) -> u64 {
         let warm = (self.count as u64).clamp(STEPS, 1 << 18);
         let guess = self.walk::<WRITE>(warm).max(0.1);
-        let steps = (budget.as_nanos() as f64 / REPEATS as f64 / guess) as u64;
-        let mut results = [0.0; REPEATS];
-        for result in &mut results {
-            *result = self.walk::<WRITE>(steps.max(STEPS));
-        }
-        results.sort_by(f64::total_cmp);
-        Chase {
-            min: results[0],
-            median: results[REPEATS / 2],
-            max: results[REPEATS - 1],
-        }
+        ((time.as_nanos() as f64 / guess) as u64).max(STEPS)
     }
 }
 
@@ -149,20 +157,29 @@ impl Drop for Cycle {
     }
 }
 
+/// Walks of each kind.
+const REPEATS: usize = 7;
+
 /// Measures one working set of `bytes`, in about `budget` and the time to link it. `None` when the system has no memory for it.
 pub fn measure(bytes: u64, budget: Duration, rng: &mut Rng) -> Option<Latency> {
     let before = huge_page_bytes();
     let mut cycle = Cycle::new(bytes, rng)?;
     let after = huge_page_bytes();
-    let huge = before
+    let huge_share = before
         .zip(after)
         .map(|(b, a)| (a.saturating_sub(b) as f64 / bytes as f64).min(1.0));
-    let read = cycle.measure::<false>(budget / 2);
-    let write = cycle.measure::<true>(budget / 2);
+    let each = budget / (2 * REPEATS as u32);
+    let (reads, writes) = (cycle.steps_in::<false>(each), cycle.steps_in::<true>(each));
+    let (mut read, mut write) = ([0.0; REPEATS], [0.0; REPEATS]);
+    // In turns, so that what else goes on in the machine meets both.
+    for (r, w) in read.iter_mut().zip(&mut write) {
+        *r = cycle.walk::<false>(reads);
+        *w = cycle.walk::<true>(writes);
+    }
     Some(Latency {
-        read,
-        write,
-        huge_share: huge,
+        read: Chase::of(read),
+        write: Chase::of(write),
+        huge_share,
     })
 }
 

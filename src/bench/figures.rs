@@ -133,7 +133,7 @@ catalogue! {
     READ_DEPENDENT "read.dependent.cycles.<config>" "cycles" Simulated None, "chain of dependent 64-byte reads over random lines: cycles a read as the host sees them, flits in both directions included";
     WRITE_DEPENDENT "write.dependent.cycles.<config>" "cycles" Simulated None, "chain of 64-byte writes, each issued when the one before has completed: cycles a write as the host sees them";
     READ_DEPENDENT_NS "read.dependent.ns.<config>" "ns" Simulated None, "`read.dependent.cycles` at the clock that the configuration states";
-    READ_STAGE "read.stage.<stage>.cycles" "cycles" Simulated None, "part of an idle read, at the memory port's pins: `request` up to the port, `memory` to the last beat, `response` from there to the first slot out";
+    READ_STAGE "read.stage.<stage>.cycles" "cycles" Simulated None, "part of an idle read with external memory of one cycle, seen at the memory port's pins: `request` up to the port, `memory` to the last beat, `response` from there to the first slot out";
     WRITE_STAGE "write.stage.<stage>.cycles" "cycles" Simulated None, "part of an idle write: as `read.stage.<stage>.cycles`";
     DRAM_READ "dram.read.ns.<set>" "ns" MeasuredHere None, "this machine's own memory: a dependent load from a random line of the working set, fastest of the repeats";
     DRAM_READ_MEDIAN "dram.read.median.ns.<set>" "ns" MeasuredHere None, "as `dram.read.ns`: median of the repeats";
@@ -151,7 +151,7 @@ catalogue! {
     BW_STALL "bandwidth.<mix>.credit_stall.cycles" "cycles" Simulated is(0.0), "credit stalls that the RTL causes: cycles in which the device had a response and no credit for it, and, where the host's wire is the limit, flit times in which the host had a message and no credit";
     BW_WAIT "bandwidth.<mix>.host_wait.share" "1" Simulated None, "flit times in which the host had a message and no credit, a cycle; where the answers are the limit, requests pile up and this is not 0 by design";
     BW_BYTES "bandwidth.<mix>.bytes_per_s" "B/s" Simulated None, "payload at the clock that the configuration states";
-    ENGINE_COPY "engine.copy.share" "1" Simulated min(0.85), "engine's copies, larger size of the run, slower direction: bytes a cycle as a share of the lower of the TLP stream's and the memory port's bound";
+    ENGINE_COPY "engine.copy.share" "1" Simulated min(0.85), "engine's copies, largest size of the run, slower direction: bytes a cycle as a share of the lower of the TLP stream's and the memory port's bound";
     ENGINE_COPY_PAYLOAD "engine.copy.payload.bytes" "B" Model None, "payload of one TLP, on which the stream's bound rests (one header beat for each payload)";
     ENGINE_COPY_BOUND "engine.copy.bound.bytes_per_cycle" "B/cycle" Model None, "min(TLP stream, memory port) with that payload";
     MIGRATE_SHARE "migrate.<way>.engine.share.<size>" "1" Simulated None, "engine's copy commands of one migration, as a share of `engine.copy.bound.bytes_per_cycle`";
@@ -194,6 +194,16 @@ pub struct Figure {
 
 fn target_number<S: Serializer>(target: &Option<Target>, s: S) -> Result<S::Ok, S::Error> {
     target.map(Target::number).serialize(s)
+}
+
+/// Between a figure's description and the reason why it was not measured.
+const NOT_RUN: &str = ". Not run: ";
+
+impl Figure {
+    /// Why it was not measured; empty for one that was.
+    pub fn why(&self) -> &str {
+        self.what.rsplit_once(NOT_RUN).map_or("", |(_, why)| why)
+    }
 }
 
 /// The figures of a run, in the order they were measured.
@@ -243,7 +253,7 @@ impl Figures {
             sense: target.map(Target::sense),
             holds: target.zip(value).map(|(t, v)| t.holds(v)),
             what: match why {
-                Some(why) => format!("{}. Not run: {why}", kind.what),
+                Some(why) => format!("{}{NOT_RUN}{why}", kind.what),
                 None => kind.what.to_string(),
             },
             kind: kind.id,
@@ -336,6 +346,7 @@ fn grouped(value: f64) -> String {
 /// Bytes as they stand in ids: `4KiB`, `16MiB`, else plain bytes.
 pub fn size_name(bytes: u64) -> String {
     match bytes {
+        b if b >= 1 << 30 && b % (1 << 30) == 0 => format!("{}GiB", b >> 30),
         b if b >= 1 << 20 && b % (1 << 20) == 0 => format!("{}MiB", b >> 20),
         b if b >= 1 << 10 && b % (1 << 10) == 0 => format!("{}KiB", b >> 10),
         b => format!("{b}B"),

@@ -75,12 +75,7 @@ pub fn html(b: &Bench) -> String {
     if !skipped.is_empty() {
         let rows: Vec<_> = skipped
             .iter()
-            .map(|f| {
-                vec![
-                    f.id.clone(),
-                    f.what.rsplit("Not run: ").next().unwrap_or("").to_string(),
-                ]
-            })
+            .map(|f| vec![f.id.clone(), f.why().to_string()])
             .collect();
         page += &format!(
             "<h2>Not run</h2>\n{}",
@@ -197,7 +192,7 @@ fn plots(b: &Bench) -> Vec<(&'static str, &'static str, Plot)> {
             latency(b),
         ),
         (
-            "An idle access, by stage of the pipeline",
+            "An idle access by stage, external memory of one cycle",
             "simulated",
             stages(b),
         ),
@@ -213,7 +208,7 @@ fn plots(b: &Bench) -> Vec<(&'static str, &'static str, Plot)> {
                 b,
                 "pages/s",
                 Form::Lines,
-                true,
+                false,
                 &[
                     (&figures::MIGRATE_PAGES, &["to_device"], "to the device"),
                     (&figures::MIGRATE_PAGES, &["to_host"], "to the host"),
@@ -264,38 +259,18 @@ fn plots(b: &Bench) -> Vec<(&'static str, &'static str, Plot)> {
 
 /// Working sets of the host, then the device.
 fn latency(b: &Bench) -> Plot {
-    let mut plot = over(
-        b,
-        "ns",
-        Form::Bars,
-        true,
-        &[
-            (&figures::DRAM_READ, &[], "host, read"),
-            (&figures::DRAM_WRITE, &[], "host, read and write"),
-        ],
-    );
-    let device = |kind: &Kind| b.figures.value(kind.id);
-    let values = [
-        device(&figures::READ_IDLE_NS),
-        device(&figures::WRITE_IDLE_NS),
+    let kinds: [(&'static Kind, &[&str], &str); 2] = [
+        (&figures::DRAM_READ, &[], "read"),
+        (&figures::DRAM_WRITE, &[], "write (host: read and write)"),
     ];
-    if values.iter().all(Option::is_none) {
-        return plot;
+    let mut plot = over(b, "ns", Form::Bars, true, &kinds);
+    let device = [&figures::READ_IDLE_NS, &figures::WRITE_IDLE_NS].map(|k| b.figures.value(k.id));
+    if device.iter().any(Option::is_some) {
+        plot.categories.push("device".to_string());
+        for (series, value) in plot.series.iter_mut().zip(device) {
+            series.values.push(value);
+        }
     }
-    plot.categories.push("device".to_string());
-    let host = plot.categories.len() - 1;
-    for (name, value) in ["device, read", "device, write"].into_iter().zip(values) {
-        let mut values = vec![None; host];
-        values.push(value);
-        plot.series.push(Series {
-            name: name.to_string(),
-            values,
-        });
-    }
-    plot.series
-        .iter_mut()
-        .take(2)
-        .for_each(|s| s.values.resize(host + 1, None));
     plot
 }
 
@@ -405,7 +380,7 @@ mod tests {
     fn the_device_stands_beside_the_working_sets() {
         let plot = latency(&bench());
         assert_eq!(plot.categories, ["16KiB", "256MiB", "device"]);
-        assert!(plot.series.iter().all(|s| s.values.len() == 3));
-        assert_eq!(plot.series[2].values, [None, None, Some(166.7)]);
+        assert_eq!(plot.series[0].values, [Some(1.2), Some(95.0), Some(166.7)]);
+        assert_eq!(plot.series[1].values, [None; 3]);
     }
 }

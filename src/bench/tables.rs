@@ -89,19 +89,19 @@ pub fn grids(b: &Bench) -> Vec<Grid> {
             "configuration",
             &[
                 (&figures::READ_IDLE_CONFIG, &[], "read"),
-                (&figures::READ_PHASE_MEAN, &[], "mean of phases"),
-                (&figures::READ_PHASE_WORST, &[], "worst"),
+                (&figures::READ_PHASE_MEAN, &[], "phases, mean"),
+                (&figures::READ_PHASE_WORST, &[], "phases, worst"),
                 (&figures::READ_LINE, &[], "whole line"),
                 (&figures::READ_DEPENDENT, &[], "dependent"),
                 (&figures::READ_IDLE_CONFIG_NS, &[], "read, ns"),
                 (&figures::WRITE_IDLE_CONFIG, &[], "write"),
-                (&figures::WRITE_PHASE_WORST, &[], "worst"),
+                (&figures::WRITE_PHASE_WORST, &[], "phases, worst"),
                 (&figures::WRITE_IDLE_CONFIG_NS, &[], "write, ns"),
             ],
         ),
         Grid::of(
             f,
-            "Where the cycles of an idle access go (simulated)",
+            "Where the cycles of an idle access go: external memory of one cycle (simulated)",
             "stage",
             &[
                 (&figures::READ_STAGE, &[], "read, cycles"),
@@ -168,7 +168,11 @@ fn targets(f: &Figures) -> Grid {
         vec![
             f.id.clone(),
             f.value.map_or("-".to_string(), number),
-            f.unit.to_string(),
+            if f.unit == "1" {
+                String::new()
+            } else {
+                f.unit.to_string()
+            },
             target.to_string(),
             verdict.to_string(),
             f.class.label().to_string(),
@@ -193,6 +197,9 @@ pub fn print(b: &Bench) {
     }
     for note in &b.notes {
         println!("* {note}");
+    }
+    for figure in b.figures.all().iter().filter(|f| f.class == Class::NotRun) {
+        println!("* not run: {}: {}", figure.id, figure.why());
     }
     let missed: Vec<&str> = b.figures.missed().map(|f| f.id.as_str()).collect();
     let judged = b.figures.all().iter().filter(|f| f.holds.is_some()).count();

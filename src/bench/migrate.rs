@@ -7,12 +7,13 @@
 use std::sync::Arc;
 
 use anyhow::{bail, ensure, Context, Result};
-use cxlmem_driver::{CoherentRegion, Device, HostBuffer, Migration, Operand, PageResult, Side};
+use cxlmem_driver::{Device, HostBuffer, Migration, Operand, PageResult};
 use cxlmem_hdl::Config;
 use cxlmem_protocol::regs;
 use sha2::{Digest, Sha256};
 
 use super::figures::{self, size_name};
+use super::region;
 use super::source::{self, Source, PAGE};
 use super::Bench;
 
@@ -36,9 +37,6 @@ const BEAT: u64 = 16;
 const CRC_PAGES: usize = 64;
 /// Pages in one call of the driver, which is what its own commands hold.
 const CHUNK: usize = 512;
-/// Bytes of the region on which ordinary code runs.
-const REGION: usize = 64 << 10;
-
 const TO_DEVICE: &str = "to_device";
 const TO_HOST: &str = "to_host";
 
@@ -139,7 +137,7 @@ pub fn run(b: &mut Bench, file: &Source, limit: u64) -> Result<Result<()>> {
         .add(&figures::ENGINE_COPY_PAYLOAD, &[], TLP_PAYLOAD as f64);
     b.figures.add(&figures::ENGINE_COPY_BOUND, &[], bound());
     if verdict.is_ok() {
-        verdict = region(b, &device, &file.data);
+        verdict = region::run(b, &device, &file.data);
     }
     if verdict.is_ok() {
         verdict = device.close().context("the device did not close");
@@ -385,70 +383,6 @@ pub fn runs(device: &Device, buffer: &HostBuffer) -> Result<Vec<(Operand, usize)
         .collect())
 }
 
-/// Ordinary code on a slice of device memory, while its pages move.
-fn region(b: &mut Bench, device: &Arc<Device>, data: &[u8]) -> Result<()> {
-    let bytes = REGION.min(data.len()).min(b.config.capacity() as usize / 2);
-    let mut region = match CoherentRegion::new(device, bytes) {
-        Ok(region) => region,
-        Err(error @ cxlmem_driver::Error::Userfaultfd { .. }) => {
-            b.figures
-                .add_not_run(&figures::REGION_INTACT, &[], &error.to_string());
-            return Ok(());
-        }
-        Err(error) => return Err(anyhow::Error::new(error).context("no coherent region")),
-    };
-    let result = on_region(&mut region, &data[..bytes]);
-    let closed = region.close().context("the region did not close").map(drop);
-    let result = result.and(closed);
-    b.figures.add(
-        &figures::REGION_INTACT,
-        &[],
-        f64::from(u8::from(result.is_ok())),
-    );
-    result
-}
-
-fn on_region(region: &mut CoherentRegion, data: &[u8]) -> Result<()> {
-    let all = 0..region.bytes();
-    let sum = |bytes: &[u8]| bytes.iter().map(|b| u64::from(*b)).sum::<u64>();
-    let mut sorted = data.to_vec();
-    sorted.sort_unstable();
-    region.as_mut_slice()[..data.len()].copy_from_slice(data);
-    ensure!(
-        sum(region.as_slice()) == sum(data),
-        "a plain slice of device memory does not add up"
-    );
-    move_region(region, all.clone(), Side::Host)?;
-    ensure!(
-        region.as_slice()[..data.len()] == *data,
-        "the slice changed when its pages moved to the host"
-    );
-    region.as_mut_slice()[..data.len()].sort_unstable();
-    move_region(region, all, Side::Device)?;
-    ensure!(
-        region.as_slice()[..data.len()] == sorted,
-        "the sorted slice changed when its pages moved to the device"
-    );
-    Ok(())
-}
-
-fn move_region(region: &CoherentRegion, range: std::ops::Range<usize>, to: Side) -> Result<()> {
-    let moved = region
-        .migrate(range, to)
-        .context("the region's pages did not move")?;
-    let _ = moved
-        .complete()
-        .context("pages of the region did not move")?;
-    for page in 0..region.pages() {
-        let side = region.residency(page)?.side();
-        ensure!(
-            side == to,
-            "page {page} of the region is on the {side:?} side, not {to:?}"
-        );
-    }
-    Ok(())
-}
-
 fn hash(data: &[u8]) -> [u8; 32] {
     Sha256::digest(data).into()
 }
@@ -474,6 +408,65 @@ pub fn sum64(data: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A trip of two pages on a small device.
+    fn trip<'a>(device: &'a Arc<Device>, bench: &Bench) -> Trip<'a> {
+        let data: Vec<u8> = (0..2 * PAGE).map(|n| (n % 251) as u8).collect();
+        Trip::new(bench, device, &data, 2 * PAGE).unwrap()
+    }
+
+    fn small() -> Bench {
+        Bench::for_test("small")
+    }
+
+    #[test]
+    fn a_round_trip_holds() {
+        let mut b = small();
+        let device = b.device(1 << 20).unwrap();
+        let share = trip(&device, &b).run(&mut b, |_| {}).unwrap();
+        assert!(share > 0.0 && share <= 1.0, "{share}");
+    }
+
+    #[test]
+    fn a_migration_that_moves_nothing_is_caught() {
+        let b = small();
+        let device = b.device(1 << 20).unwrap();
+        let t = trip(&device, &b);
+        let _ = t.moved(TO_DEVICE, &|_| {}).unwrap();
+        let again = t.moved(TO_DEVICE, &|_| {}).unwrap_err().to_string();
+        assert!(again.contains("was there already"), "{again}");
+        let _ = t.moved(TO_HOST, &|_| {}).unwrap();
+        let again = t.moved(TO_HOST, &|_| {}).unwrap_err().to_string();
+        assert!(again.contains("page 0 of 2"), "{again}");
+        // Pages that never left: what is at home is what was overwritten.
+        t.overwrite_host().unwrap();
+        let stale = t.check_at_home().unwrap_err().to_string();
+        assert!(stale.contains("byte 0"), "{stale}");
+    }
+
+    #[test]
+    fn a_page_that_changes_on_the_device_is_caught() {
+        let b = small();
+        let device = b.device(1 << 20).unwrap();
+        let t = trip(&device, &b);
+        let _ = t.moved(TO_DEVICE, &|_| {}).unwrap();
+        t.check_on_device().unwrap();
+        let dpa = device.device_address(t.buffer.pages()[1]).unwrap();
+        let last_line = Operand::Device {
+            dpa: dpa + PAGE - 64,
+            bytes: 64,
+        };
+        device.fill(last_line, 0).unwrap();
+        let e = t.check_on_device().unwrap_err().to_string();
+        assert!(e.contains("sum on the device"), "{e}");
+        t.overwrite_host().unwrap();
+        let _ = t.moved(TO_HOST, &|_| {}).unwrap();
+        let e = t.check_at_home().unwrap_err().to_string();
+        assert!(
+            e.contains("page 1") && e.contains("came back as 0x00"),
+            "{e}"
+        );
+    }
 
     #[test]
     fn a_copy_is_bound_by_the_header_beat() {

@@ -12,6 +12,7 @@ mod locality;
 mod migrate;
 mod page;
 pub mod progress;
+mod region;
 mod source;
 mod tables;
 
@@ -149,6 +150,19 @@ impl Bench {
     /// Cycles per second that the chosen configuration states.
     fn clock_hz(&self) -> f64 {
         f64::from(self.config.clock_khz) * 1000.0
+    }
+
+    /// A run without figures yet, for tests.
+    #[cfg(test)]
+    fn for_test(config: &str) -> Bench {
+        Bench {
+            config: Config::by_name(config).unwrap(),
+            seed: 1,
+            quick: true,
+            progress: Progress::new(true),
+            figures: Figures::default(),
+            notes: Vec::new(),
+        }
     }
 
     fn note(&mut self, text: impl Into<String>) {

@@ -315,9 +315,7 @@ fn bandwidth(b: &Bench) -> Plot {
 #[cfg(test)]
 mod tests {
     use super::super::figures::Figures;
-    use super::super::progress::Progress;
     use super::*;
-    use cxlmem_hdl::Config;
 
     fn bench() -> Bench {
         let mut f = Figures::default();
@@ -334,12 +332,10 @@ mod tests {
         f.add(&figures::READ_STAGE, &["decode"], 4.0);
         f.add_not_run(&figures::REGION_INTACT, &[], "no <userfaultfd> here");
         Bench {
-            config: Config::by_name("sim").unwrap(),
             seed: 77,
-            quick: true,
-            progress: Progress::new(true),
             figures: f,
             notes: vec!["a <note>".to_string()],
+            ..Bench::for_test("sim")
         }
     }
 

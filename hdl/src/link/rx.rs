@@ -47,6 +47,8 @@ pub struct Rx {
     /// The slot that `ev_protocol_error` is about.
     pub error_slot: Signal<Out, Bits<128>>,
 
+    /// A flit's start has been seen since the reset: slots before it belong to a flit that began earlier.
+    aligned: DFF<Bit>,
     // stage 1: pins registered, CRC step
     s1_valid: DFF<Bit>,
     s1_index: DFF<Bits<2>>,
@@ -121,7 +123,7 @@ impl Logic for Rx {
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(
-            self, clock, s1_valid, s1_index, s1_slot, s1_crc, acc, s2_valid, s2_index, s2_slot,
+            self, clock, aligned, s1_valid, s1_index, s1_slot, s1_crc, acc, s2_valid, s2_index, s2_slot,
             s2_crc, formats, control, be, all_data, rwd_seen, credits, is_init, exempt, roll,
             roll_good, init_seen, flit_seen, dead, chunk_wr, chunk_good, chunk_rd, chunk_next,
             chunk_be
@@ -133,7 +135,11 @@ impl Logic for Rx {
         self.rwds.reset.next = self.reset.val();
 
         // Stage 1
-        self.s1_valid.d.next = self.rx_valid.val();
+        self.s1_valid.d.next =
+            self.rx_valid.val() & (self.aligned.q.val() | self.rx_sof.val());
+        if self.rx_valid.val() & self.rx_sof.val() {
+            self.aligned.d.next = true;
+        }
         self.s1_slot.d.next = self.rx_slot.val();
         self.s1_crc.d.next = self.rx_crc.val();
         if self.rx_valid.val() {
@@ -381,6 +387,7 @@ impl Logic for Rx {
         self.failed.next = self.dead.q.val();
 
         if self.reset.val() {
+            self.aligned.d.next = false;
             self.s1_valid.d.next = false;
             self.s2_valid.d.next = false;
             self.roll.d.next = 0.into();

@@ -104,7 +104,7 @@ fn run() -> Result<()> {
 
     let mut flags = VERILATOR_FLAGS.to_vec();
     flags.extend(variant.trace.then_some("--trace-fst"));
-    flags.extend(variant.coverage.then_some("--coverage"));
+    flags.extend(variant.coverage.then_some("--coverage-line"));
     let stamp = hash(&[
         &verilator.identity,
         &compiler.identity,

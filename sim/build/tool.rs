@@ -101,6 +101,8 @@ pub struct Compiler {
     command: PathBuf,
     base: Vec<std::ffi::OsString>,
     archiver: PathBuf,
+    /// Level for code that runs every cycle. A build for coverage is not for speed.
+    level: &'static str,
     /// Changes when the compiler, its flags or the CPU (`-march=native`) does.
     pub identity: String,
 }
@@ -168,6 +170,7 @@ impl Compiler {
             command: tool.path().into(),
             base,
             archiver,
+            level: if coverage { "-O1" } else { "-O3" },
             identity,
         })
     }
@@ -177,7 +180,7 @@ impl Compiler {
         let mut command = Command::new(&self.command);
         command.args(&self.base);
         command
-            .arg(if is_slow(source) { "-O1" } else { "-O3" })
+            .arg(if is_slow(source) { "-O1" } else { self.level })
             .arg("-c")
             .arg(source)
             .arg("-o")

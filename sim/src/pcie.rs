@@ -169,7 +169,7 @@ impl Pcie {
         let now = dut.cycles();
         if self.function.device_backlog() < BACKLOG {
             if let Some(packet) = self.root.transmit(now) {
-                self.to_function(packet);
+                self.pass_to_function(packet);
                 self.drive_config(dut);
             }
         }
@@ -192,7 +192,7 @@ impl Pcie {
     }
 
     /// A packet from the host. What hits the memory BAR is refused here: only CXL.mem reaches that memory.
-    pub(crate) fn to_function(&mut self, packet: Packet) {
+    pub(crate) fn pass_to_function(&mut self, packet: Packet) {
         self.busy = true;
         if packet.is_memory_request() {
             if let Ok(tlp) = packet.clone().decode(&Limits::LARGEST) {

@@ -117,9 +117,9 @@ impl Cache {
             self.misses += 1;
             return false;
         };
-        for n in 0..64 {
+        for (n, (to, from)) in way.data.iter_mut().zip(data).enumerate() {
             if enables >> n & 1 != 0 {
-                way.data[n] = data[n];
+                *to = *from;
             }
         }
         way.state = State::M;

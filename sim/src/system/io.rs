@@ -72,7 +72,7 @@ impl System {
 
     /// Gives the device a packet as it is: for truncated, foreign and malformed ones.
     pub fn inject_packet(&mut self, packet: Packet) {
-        self.pcie.to_function(packet);
+        self.pcie.pass_to_function(packet);
     }
 
     /// Errors and traffic that the root complex saw.

@@ -1,13 +1,15 @@
 //! The engine: a ring of descriptors in host memory; copies, fills, sums and pointer chases beside the device's memory.
 //!
 //! One descriptor at a time runs; the next is fetched as soon as the running one has asked for all it reads from the host, so
-//! that it is the last thing in the read stream. Data pass one register: from the host stream, the device stream or a constant,
-//! to the memory port, the transmitter or a reduction.
+//! that it is the last thing in the read stream.
 //!
 //! A line counts as done when its last beat was taken at its destination, and the completion record is requested after the last
 //! line is done (`cxl-mem` 8.6 c).
 
+pub mod admission;
+pub mod chase;
 pub mod crc;
+pub mod datapath;
 pub mod descriptor;
 pub mod dev_read;
 pub mod hdm_check;
@@ -17,7 +19,9 @@ pub mod host_read;
 use crate::config::Config;
 use crate::io::value::Value;
 use crate::prim::BlockRam;
-use crc::CrcStep;
+use admission::Admission;
+use chase::Chase;
+use datapath::Datapath;
 use descriptor::Descriptor;
 use dev_read::DevRead;
 use hdm_check::HdmCheck;
@@ -30,22 +34,12 @@ enum State {
     /// Every page to the host.
     Sweep,
     Idle,
-    // checks
     Check,
-    Range,
-    RangeStart,
-    RangeEnd,
-    Scan,
-    // work
+    Admit,
     Start,
     Run,
     SetOwner,
-    ChaseAdd,
-    ChaseLook,
-    ChaseCheck,
-    ChaseIssue,
-    ChaseWait,
-    ChaseNext,
+    Chase,
     /// After an error: what is still under way is taken and dropped.
     Drain,
     Finish,
@@ -121,7 +115,9 @@ pub struct Engine {
     cursor: HostCursor,
     desc: Descriptor,
     hdm: HdmCheck,
-    crc_step: CrcStep,
+    admission: Admission,
+    chase: Chase,
+    datapath: Datapath,
     /// One bit per 4 KiB page: set if the device owns it.
     owner: BlockRam<Bit, 20>,
     state: DFF<State>,
@@ -150,39 +146,20 @@ pub struct Engine {
     status: DFF<Bits<8>>,
     /// Device line of a transfer.
     device: DFF<Bits<26>>,
-    /// First line after the range; CHASE: the line of the pointer.
-    range_end: DFF<Bits<27>>,
-    span_crosses: DFF<Bit>,
-    last_page: DFF<Bits<20>>,
     page: DFF<Bits<20>>,
-    scan_valid: DFF<Bit>,
-    scan_last: DFF<Bit>,
-    scanned: DFF<Bits<10>>,
     /// Lines that the device side still has to ask for or to fill.
     left: DFF<Bits<16>>,
     /// Lines to do before `limit_status` is the outcome.
     limit: DFF<Bits<16>>,
     limit_status: DFF<Bits<8>>,
     done: DFF<Bits<16>>,
-    hops: DFF<Bits<21>>,
     /// Address of a descriptor, a record or a host pointer, in 32-byte units.
     address: DFF<Bits<59>>,
-    result: DFF<Bits<64>>,
-    result_high: DFF<Bits<64>>,
-    low: DFF<Bits<64>>,
-    crc: DFF<Bits<32>>,
-    crc_phase: DFF<Bits<2>>,
-    // the data register
-    x_valid: DFF<Bit>,
-    x_data: DFF<Bits<128>>,
-    x_beat: DFF<Bits<2>>,
-    fill_beat: DFF<Bits<2>>,
     tx_active: DFF<Bit>,
     tx_left: DFF<Bits<4>>,
     irq_r: DFF<Bit>,
     from_host: Signal<Local, Bit>,
     from_device: Signal<Local, Bit>,
-    constant: Signal<Local, Bit>,
     to_memory: Signal<Local, Bit>,
     to_host: Signal<Local, Bit>,
     chasing: Signal<Local, Bit>,
@@ -191,29 +168,16 @@ pub struct Engine {
     reads_issued: Signal<Local, Bit>,
     busy: Signal<Local, Bit>,
     host_data: Signal<Local, Bit>,
-    x_free: Signal<Local, Bit>,
-    x_take: Signal<Local, Bit>,
-    x_load: Signal<Local, Bit>,
     need: Signal<Local, Bits<6>>,
     data_error: Signal<Local, Bit>,
+    host_error: Signal<Local, Bits<8>>,
+    record: Signal<Local, Bits<64>>,
     poison_error: Signal<Local, Bit>,
     dma_wait: Signal<Local, Bit>,
     dma_progress: Signal<Local, Bit>,
     base: Signal<Local, Bits<59>>,
     offset: Signal<Local, Bits<23>>,
-    sum_old: Signal<Local, Bits<64>>,
-    sum_new: Signal<Local, Bits<64>>,
-    sum_more: Signal<Local, Bits<64>>,
-    pointer_bad: Signal<Local, Bit>,
-    range_sum: Signal<Local, Bits<27>>,
-    range_base: Signal<Local, Bits<26>>,
-    range_more: Signal<Local, Bits<22>>,
-    span_sum: Signal<Local, Bits<23>>,
-    last_line: Signal<Local, Bits<27>>,
     result_done: Signal<Local, Bits<32>>,
-    record_status: Signal<Local, Bits<8>>,
-    crc_out: Signal<Local, Bits<32>>,
-    x_words: Signal<Local, Bits<128>>,
     /// Lines of the memory.
     capacity: Value<Bits<27>>,
     top_page: Value<Bits<20>>,
@@ -258,28 +222,12 @@ impl Logic for Engine {
             timed_out,
             status,
             device,
-            range_end,
-            span_crosses,
-            last_page,
             page,
-            scan_valid,
-            scan_last,
-            scanned,
             left,
             limit,
             limit_status,
             done,
-            hops,
             address,
-            result,
-            result_high,
-            low,
-            crc,
-            crc_phase,
-            x_valid,
-            x_data,
-            x_beat,
-            fill_beat,
             tx_active,
             tx_left,
             irq_r
@@ -290,9 +238,16 @@ impl Logic for Engine {
         self.dev_read.reset.next = self.reset.val();
         self.cursor.clock.next = self.clock.val();
         self.cursor.reset.next = self.reset.val();
+        self.datapath.clock.next = self.clock.val();
+        self.datapath.reset.next = self.reset.val();
+        self.admission.clock.next = self.clock.val();
+        self.admission.reset.next = self.reset.val();
+        self.chase.clock.next = self.clock.val();
+        self.chase.reset.next = self.reset.val();
         self.desc.clock.next = self.clock.val();
         self.hdm.clock.next = self.clock.val();
         self.owner.clock.next = self.clock.val();
+        // Wires that pass through.
         self.host_read.cfg_bdf.next = self.cfg_bdf.val();
         self.host_read.cpl_valid.next = self.cpl_valid.val();
         self.host_read.cpl_header.next = self.cpl_header.val();
@@ -311,43 +266,41 @@ impl Logic for Engine {
         self.dev_read.rsp_idx.next = self.rsp_idx.val();
         self.dev_read.rsp_data.next = self.rsp_data.val();
         self.dev_read.rsp_poison.next = self.rsp_poison.val();
+        self.mem_wr_valid.next = self.datapath.mem_wr_valid.val();
+        self.datapath.mem_wr_ready.next = self.mem_wr_ready.val();
+        self.mem_wr_line.next = self.device.q.val();
+        self.mem_wr_idx.next = self.datapath.mem_wr_idx.val();
+        self.mem_wr_data.next = self.datapath.data.val();
+        self.mem_wr_be.next = 0xFFFF.into();
+        self.mem_wr_poison_we.next = true;
+        self.mem_wr_poison.next = false;
         self.hdm.hdm0_committed.next = self.hdm0_committed.val();
         self.hdm.hdm0_base.next = self.hdm0_base.val();
         self.hdm.hdm0_limit.next = self.hdm0_limit.val();
         self.hdm.hdm1_committed.next = self.hdm1_committed.val();
         self.hdm.hdm1_base.next = self.hdm1_base.val();
         self.hdm.hdm1_limit.next = self.hdm1_limit.val();
-        self.cursor.check_hit.next = self.hdm.hit.val();
 
         // What the running descriptor moves, from where to where.
         self.from_host.next = self.desc.is_to_device.val() | self.desc.host.val();
-        self.constant.next = self.desc.is_fill.val();
-        self.from_device.next = !self.from_host.val() & !self.constant.val();
+        self.from_device.next = !self.from_host.val() & !self.desc.is_fill.val();
         self.to_memory.next = self.desc.is_to_device.val() | self.desc.is_fill.val();
         self.to_host.next = self.desc.is_to_host.val();
-        self.chasing.next = self.desc.is_chase.val()
-            & ((self.state.q.val() == State::ChaseAdd)
-                | (self.state.q.val() == State::ChaseLook)
-                | (self.state.q.val() == State::ChaseCheck)
-                | (self.state.q.val() == State::ChaseIssue)
-                | (self.state.q.val() == State::ChaseWait)
-                | (self.state.q.val() == State::ChaseNext));
+        self.chasing.next = self.state.q.val() == State::Chase;
+        self.busy.next = (self.state.q.val() != State::Idle) & (self.state.q.val() != State::Sweep);
 
         // The ring.
         self.mask.d.next = (bits::<10>(1) << self.eng_ring_log2.val()) - 1;
         self.tail.d.next = self.eng_tail.val() & self.mask.q.val();
         self.next_head.d.next = (self.head.q.val() + 1) & self.mask.q.val();
-        self.busy.next = (self.state.q.val() != State::Idle) & (self.state.q.val() != State::Sweep);
         self.desc_index.next = self.head.q.val();
         if self.busy.val() {
             self.desc_index.next = self.next_head.q.val();
         }
         self.reads_issued.next = (self.state.q.val() == State::Idle)
-            | (self.state.q.val() == State::Finish)
             | ((self.state.q.val() == State::Run)
                 & (!self.from_host.val() | self.cursor.ended.val())
                 & self.cursor.list_fetched.val());
-        self.at_desc.d.next = false;
         self.desc_there.d.next = (self.desc_index.val() != self.tail.q.val())
             & (self.ring_step.q.val() == 7)
             & self.eng_enable.val()
@@ -364,6 +317,7 @@ impl Logic for Engine {
         // One adder for the addresses of descriptors, records and host pointers.
         self.base.next = bit_cast::<59, 58>(self.eng_ring.val()) << 1;
         self.offset.next = bit_cast::<23, 10>(self.desc_index.val()) << 1;
+        self.at_desc.d.next = false;
         if (self.state.q.val() == State::Finish)
             | (self.state.q.val() == State::Record)
             | (self.state.q.val() == State::RecordData)
@@ -372,13 +326,32 @@ impl Logic for Engine {
             self.offset.next = bit_cast::<23, 10>(self.head.q.val());
         } else if self.chasing.val() {
             self.base.next = bit_cast::<59, 58>(self.desc.host_line.val()) << 1;
-            self.offset.next = bit_cast::<23, 22>(self.result.q.val().get_bits::<22>(6)) << 1;
+            self.offset.next =
+                bit_cast::<23, 22>(self.datapath.result.val().get_bits::<22>(6)) << 1;
         } else {
             self.at_desc.d.next = self.reads_issued.val();
         }
         self.address.d.next = self.base.val() + bit_cast::<59, 23>(self.offset.val());
 
-        // Requests to the host: list, then data, then the next descriptor.
+        // What the HDM check looks at: the rings, a descriptor's range, a pointer, a list's page.
+        self.hdm.granule.next = self.eng_ring.val().get_bits::<36>(22);
+        if self.ring_step.q.val().get_bit(2) {
+            self.hdm.granule.next = self.eng_cpl.val().get_bits::<36>(23);
+        }
+        if (self.state.q.val() == State::Check) | (self.state.q.val() == State::Admit) {
+            self.hdm.granule.next = self.admission.granule.val();
+        }
+        if self.chasing.val() {
+            self.hdm.granule.next = self.address.q.val().get_bits::<36>(23);
+        }
+        if self.state.q.val() == State::Run {
+            self.hdm.granule.next = self.cursor.check_granule.val();
+        }
+        self.cursor.check_hit.next = self.hdm.hit.val();
+        self.admission.hit.next = self.hdm.hit.val();
+        self.chase.hdm_hit.next = self.hdm.hit.val();
+
+        // Requests to the host: list, then data, then a pointer or the next descriptor.
         self.host_read.issue_valid.next = false;
         self.host_read.issue_line.next = self.address.q.val().get_bits::<58>(1);
         self.host_read.issue_two.next = false;
@@ -386,6 +359,7 @@ impl Logic for Engine {
         self.host_read.flush.next = false;
         self.cursor.fetch_ready.next = false;
         self.cursor.chunk_take.next = false;
+        self.chase.host_ready.next = false;
         if (self.state.q.val() == State::Run) & self.cursor.fetch_valid.val() {
             self.host_read.issue_valid.next = self.cfg_bme.val();
             self.host_read.issue_line.next = self.cursor.fetch_line.val();
@@ -400,10 +374,11 @@ impl Logic for Engine {
             self.host_read.issue_two.next = self.cursor.chunk_two.val();
             self.host_read.issue_kind.next = 0.into();
             self.cursor.chunk_take.next = self.host_read.issue_ready.val() & self.cfg_bme.val();
-        } else if self.state.q.val() == State::ChaseIssue {
-            self.host_read.issue_valid.next =
-                self.desc.host.val() & !self.hdm.hit.val() & self.cfg_bme.val();
+        } else if self.chasing.val() {
+            self.host_read.issue_valid.next = self.chase.host_issue.val() & self.cfg_bme.val();
             self.host_read.issue_kind.next = 0.into();
+            self.chase.host_ready.next =
+                self.host_read.issue_valid.val() & self.host_read.issue_ready.val();
         } else if self.desc_wanted.val() {
             self.host_read.issue_valid.next = true;
             if self.host_read.issue_ready.val() {
@@ -421,130 +396,49 @@ impl Logic for Engine {
                 self.left.d.next = self.left.q.val() - 1;
             }
         }
-        if self.state.q.val() == State::ChaseIssue {
-            self.dev_read.issue_valid.next = !self.desc.host.val();
-            self.dev_read.issue_line.next = self.range_end.q.val().get_bits::<26>(0);
+        if self.chasing.val() {
+            self.dev_read.issue_valid.next = self.chase.dev_issue.val();
+            self.dev_read.issue_line.next = self.chase.dev_line.val();
         }
+        self.chase.dev_ready.next = self.dev_read.issue_ready.val();
 
-        // The data register: consumers.
-        self.x_words.next = self.x_data.q.val();
-        self.crc_out.next = !self.crc.q.val();
-        self.mem_wr_valid.next =
-            self.x_valid.q.val() & self.to_memory.val() & (self.state.q.val() == State::Run);
-        self.mem_wr_line.next = self.device.q.val();
-        self.mem_wr_idx.next = self.x_beat.q.val();
-        self.mem_wr_data.next = self.x_data.q.val();
-        self.mem_wr_be.next = 0xFFFF.into();
-        self.mem_wr_poison_we.next = true;
-        self.mem_wr_poison.next = false;
-        self.wr_data.next = self.x_data.q.val();
-        self.wr_data_valid.next = self.x_valid.q.val() & self.tx_active.q.val();
-        self.x_take.next = self.wr_pop.val();
-        if self.state.q.val() != State::RecordData {
-            if self.to_memory.val() {
-                self.x_take.next = self.mem_wr_valid.val() & self.mem_wr_ready.val();
-            } else if self.desc.is_crc.val() {
-                self.x_take.next = self.x_valid.q.val() & self.crc_phase.q.val().all();
-            } else if !self.to_host.val() {
-                self.x_take.next = self.x_valid.q.val();
-            }
-        }
-        self.crc_step.register.next = self.crc.q.val();
-        self.crc_step.word.next = self.x_words.val().get_bits::<32>(0);
-        if self.crc_phase.q.val() == 1 {
-            self.crc_step.word.next = self.x_words.val().get_bits::<32>(32);
-        }
-        if self.crc_phase.q.val() == 2 {
-            self.crc_step.word.next = self.x_words.val().get_bits::<32>(64);
-        }
-        if self.crc_phase.q.val() == 3 {
-            self.crc_step.word.next = self.x_words.val().get_bits::<32>(96);
-        }
-        self.sum_old.next = self.result.q.val();
-        if self.desc.is_chase.val() {
-            self.sum_old.next = 0.into();
-        }
-        self.sum_more.next = self.x_words.val().get_bits::<64>(0);
-        if self.state.q.val() == State::Finish {
-            self.sum_more.next = self.result_high.q.val();
-        }
-        self.sum_new.next = self.sum_old.val() + self.sum_more.val();
-        if self.x_valid.q.val() & self.desc.is_crc.val() & (self.state.q.val() == State::Run) {
-            self.crc.d.next = self.crc_step.next_register.val();
-            self.crc_phase.d.next = self.crc_phase.q.val() + 1;
-        }
-        if self.x_take.val() {
-            self.x_beat.d.next = self.x_beat.q.val() + 1;
-            if self.desc.is_sum.val() & (self.state.q.val() == State::Run) {
-                self.result.d.next = self.sum_new.val();
-                self.result_high.d.next =
-                    self.result_high.q.val() + self.x_words.val().get_bits::<64>(64);
-            }
-            if (self.state.q.val() == State::Run) & self.x_beat.q.val().all() {
-                self.done.d.next = self.done.q.val() + 1;
-                if self.to_memory.val() {
-                    self.device.d.next = self.device.q.val() + 1;
-                }
-            }
-        }
-        self.dev_read.line_taken.next = self.x_take.val()
-            & self.x_beat.q.val().all()
-            & self.from_device.val()
-            & (self.state.q.val() != State::RecordData);
-
-        // The data register: sources.
-        self.x_free.next = !self.x_valid.q.val() | self.x_take.val();
-        self.host_data.next = self.host_read.out_valid.val() & (self.host_read.out_kind.val() == 0);
-        self.x_load.next = false;
-        if self.x_take.val() {
-            self.x_valid.d.next = false;
-        }
-        self.dev_read.out_ready.next = false;
-        self.host_read.out_ready.next = false;
-        if (self.state.q.val() == State::Run)
+        // Data.
+        self.datapath.from_host.next = self.from_host.val();
+        self.datapath.from_device.next = self.from_device.val();
+        self.datapath.to_memory.next = self.to_memory.val();
+        self.datapath.to_host.next = self.to_host.val();
+        self.datapath.is_fill.next = self.desc.is_fill.val();
+        self.datapath.is_sum.next = self.desc.is_sum.val();
+        self.datapath.is_crc.next = self.desc.is_crc.val();
+        self.datapath.is_chase.next = self.desc.is_chase.val();
+        self.datapath.arg.next = self.desc.arg.val();
+        self.datapath.prepare.next = self.state.q.val() == State::Check;
+        self.datapath.running.next = self.state.q.val() == State::Run;
+        self.datapath.open.next = (self.state.q.val() == State::Run)
             | self.chasing.val()
-            | ((self.state.q.val() == State::Drain) & self.tx_active.q.val())
-        {
-            if self.from_device.val() {
-                self.dev_read.out_ready.next = self.x_free.val();
-                self.x_load.next = self.x_free.val() & self.dev_read.out_valid.val();
-            } else if self.from_host.val() {
-                self.x_load.next = self.x_free.val()
-                    & self.host_data.val()
-                    & !self.host_read.out_status.val().any();
-                self.host_read.out_ready.next = self.x_load.val();
-            } else {
-                self.x_load.next = self.x_free.val() & self.left.q.val().any();
-            }
+            | ((self.state.q.val() == State::Drain) & self.tx_active.q.val());
+        self.datapath.finish.next = self.state.q.val() == State::Finish;
+        self.datapath.keep.next = !self.status.q.val().any();
+        self.datapath.preload.next = self.state.q.val() == State::Record;
+        self.datapath.cycles.next = self.cycles.q.val();
+        self.datapath.sending.next = self.state.q.val() == State::RecordData;
+        self.datapath.clear.next = self.state.q.val() == State::Finish;
+        self.host_data.next = self.host_read.out_valid.val() & (self.host_read.out_kind.val() == 0);
+        self.datapath.host_valid.next =
+            self.host_data.val() & !self.host_read.out_status.val().any();
+        self.datapath.host_data.next = self.host_read.out_data.val();
+        self.datapath.dev_valid.next = self.dev_read.out_valid.val();
+        self.datapath.dev_data.next = self.dev_read.out_data.val();
+        self.dev_read.out_ready.next = self.datapath.dev_ready.val();
+        self.dev_read.line_taken.next = self.datapath.line_taken.val() & self.from_device.val();
+        self.datapath.fill_more.next = self.left.q.val().any();
+        if self.datapath.fill_line.val() {
+            self.left.d.next = self.left.q.val() - 1;
         }
-        if self.x_load.val() {
-            self.x_valid.d.next = true;
-            if self.constant.val() {
-                self.fill_beat.d.next = self.fill_beat.q.val() + 1;
-                if self.fill_beat.q.val().all() {
-                    self.left.d.next = self.left.q.val() - 1;
-                }
-            }
-        }
-        if (self.state.q.val() == State::Record)
-            | ((self.state.q.val() == State::RecordData) & self.wr_pop.val())
-        {
-            self.x_load.next = true;
-            self.x_valid.d.next = true;
-        }
-        if self.x_load.val() {
-            self.x_data.d.next = bit_cast::<128, 64>(self.low.q.val())
-                | (bit_cast::<128, 64>(self.result.q.val()) << 64);
-            if self.busy.val()
-                & (self.state.q.val() != State::Record)
-                & (self.state.q.val() != State::RecordData)
-            {
-                if self.from_device.val() {
-                    self.x_data.d.next = self.dev_read.out_data.val();
-                }
-                if self.from_host.val() {
-                    self.x_data.d.next = self.host_read.out_data.val();
-                }
+        if (self.state.q.val() == State::Run) & self.datapath.line_taken.val() {
+            self.done.d.next = self.done.q.val() + 1;
+            if self.to_memory.val() {
+                self.device.d.next = self.device.q.val() + 1;
             }
         }
         self.cursor.entry_valid.next = self.host_read.out_valid.val()
@@ -553,6 +447,7 @@ impl Logic for Engine {
         self.cursor.entry_data.next = self.host_read.out_data.val();
         self.cursor.entry_beat.next = self.host_read.out_beat.val();
         self.cursor.entry_status.next = self.host_read.out_status.val();
+        self.host_read.out_ready.next = self.datapath.host_ready.val();
         if self.cursor.entry_valid.val() {
             self.host_read.out_ready.next = self.cursor.entry_ready.val();
         }
@@ -564,6 +459,9 @@ impl Logic for Engine {
             self.need.next = 2.into();
             self.wr_beats.next = 8.into();
         }
+        self.wr_data.next = self.datapath.data.val();
+        self.wr_data_valid.next = self.datapath.full.val() & self.tx_active.q.val();
+        self.datapath.wr_pop.next = self.wr_pop.val();
         self.wr_valid.next = false;
         self.wr_address.next = bit_cast::<59, 58>(self.cursor.chunk_line.val()) << 1;
         if (self.state.q.val() == State::Run) & self.to_host.val() {
@@ -597,11 +495,12 @@ impl Logic for Engine {
             | (self.host_read.issue_valid.val()
                 & !self.host_read.issue_ready.val()
                 & !self.host_read.out_valid.val())
-            | (self.tx_active.q.val() & self.x_valid.q.val())
-            | (((self.state.q.val() == State::Run) | (self.state.q.val() == State::ChaseIssue))
-                & !self.cfg_bme.val())
+            | (self.tx_active.q.val() & self.datapath.full.val())
             | (self.wr_valid.val() & !self.wr_ready.val())
-            | ((self.state.q.val() == State::RecordData) & !self.cfg_bme.val());
+            | (!self.cfg_bme.val()
+                & ((self.state.q.val() == State::Run)
+                    | self.chasing.val()
+                    | (self.state.q.val() == State::RecordData)));
         self.dma_progress.next = self.host_read.progress.val()
             | (self.host_read.issue_valid.val() & self.host_read.issue_ready.val())
             | (self.wr_valid.val() & self.wr_ready.val())
@@ -615,50 +514,59 @@ impl Logic for Engine {
             & !self.dma_progress.val()
             & !self.patience.q.val().any()
             & !self.timed_out.q.val();
-        self.data_error.next =
-            self.host_data.val() & self.host_read.out_status.val().any() & !self.x_valid.q.val();
-        self.poison_error.next = (self.dev_read.poisoned.val() & !self.x_valid.q.val())
+
+        // What is wrong with the next line of a stream, once all before it is done.
+        self.data_error.next = self.host_data.val()
+            & self.host_read.out_status.val().any()
+            & !self.datapath.full.val();
+        self.host_error.next = 8.into();
+        if self.host_read.out_status.val() == 2 {
+            self.host_error.next = 10.into();
+        }
+        self.poison_error.next = (self.dev_read.poisoned.val() & !self.datapath.full.val())
             | (self.to_host.val()
                 & self.dev_read.poison_seen.val()
                 & !self.tx_active.q.val()
                 & (self.dev_read.level.val() < self.need.val()));
 
-        // The range on the device; CHASE: the pointer's line.
-        self.range_base.next = self.desc.device_line.val();
-        self.range_more.next = bit_cast::<22, 16>(self.desc.lines.val());
-        if self.chasing.val() {
-            self.range_more.next = self.result.q.val().get_bits::<22>(6);
-        }
-        self.range_sum.next =
-            bit_cast::<27, 26>(self.range_base.val()) + bit_cast::<27, 22>(self.range_more.val());
-        self.last_line.next = self.range_end.q.val() - 1;
-        self.span_sum.next = bit_cast::<23, 22>(self.desc.host_line.val().get_bits::<22>(0))
-            + bit_cast::<23, 16>(self.desc.host_span.val())
-            - 1;
-        self.pointer_bad.next = self.result.q.val().get_bits::<6>(0).any()
-            | self.result.q.val().get_bits::<36>(28).any();
-
-        // What the HDM check looks at.
-        self.hdm.granule.next = self.eng_ring.val().get_bits::<36>(22);
-        if self.ring_step.q.val().get_bit(2) {
-            self.hdm.granule.next = self.eng_cpl.val().get_bits::<36>(23);
-        }
-        if self.busy.val() {
-            self.hdm.granule.next = self.desc.host_line.val().get_bits::<36>(22);
-            if (self.state.q.val() == State::Range) & self.span_crosses.q.val() {
-                self.hdm.granule.next = self.desc.host_line.val().get_bits::<36>(22) + 1;
+        // Sub-machines.
+        self.admission.start.next = false;
+        self.admission.list.next = self.desc.list.val();
+        self.admission.uses_device.next = self.desc.uses_device.val();
+        self.admission.uses_host.next = self.desc.uses_host.val();
+        self.admission.scan.next =
+            self.desc.uses_device.val() & !self.desc.is_set_owner.val() & !self.desc.is_chase.val();
+        self.admission.device_line.next = self.desc.device_line.val();
+        self.admission.device_high.next = self.desc.device_high.val();
+        self.admission.lines.next = self.desc.lines.val();
+        self.admission.host_line.next = self.desc.host_line.val();
+        self.admission.host_span.next = self.desc.host_span.val();
+        self.admission.capacity.next = self.capacity.out.val();
+        self.admission.owner.next = self.owner.read_data.val();
+        self.chase.prepare.next = self.state.q.val() == State::Check;
+        self.chase.start.next = false;
+        self.chase.stop.next = false;
+        self.chase.host.next = self.desc.host.val();
+        self.chase.count.next = self.desc.count.val().get_bits::<21>(0);
+        self.chase.base.next = self.desc.device_line.val();
+        self.chase.capacity.next = self.capacity.out.val();
+        self.chase.pointer.next = self.datapath.result.val();
+        self.chase.taken.next = self.datapath.pointer_taken.val();
+        self.chase.owner.next = self.owner.read_data.val();
+        self.chase.failed.next = 0.into();
+        if self.desc.host.val() {
+            if self.data_error.val() {
+                self.chase.failed.next = self.host_error.val();
             }
-            if self.chasing.val() {
-                self.hdm.granule.next = self.address.q.val().get_bits::<36>(23);
-            }
-            if self.state.q.val() == State::Run {
-                self.hdm.granule.next = self.cursor.check_granule.val();
-            }
+        } else if self.poison_error.val() {
+            self.chase.failed.next = 10.into();
         }
-
         self.owner.read.next = true;
+        self.owner.read_address.next = self.admission.page.val();
+        if self.chasing.val() {
+            self.owner.read_address.next = self.chase.page.val();
+        }
         self.owner.write.next = false;
-        self.owner.read_address.next = self.page.q.val();
         self.owner.write_address.next = self.page.q.val();
         self.owner.write_data.next = self.desc.arg.val().get_bit(0);
         self.desc.load.next = false;
@@ -673,7 +581,6 @@ impl Logic for Engine {
         self.dev_read.flush.next = false;
         self.cycles.d.next = self.cycles.q.val() + 1;
         self.irq_r.d.next = false;
-        self.scan_valid.d.next = false;
 
         match self.state.q.val() {
             State::Sweep => {
@@ -721,10 +628,7 @@ impl Logic for Engine {
                         if self.host_read.out_status.val().any() | self.desc_bad.q.val().any() {
                             self.state.d.next = State::Idle;
                             self.fault.d.next = true;
-                            self.fault_code.d.next = 8.into();
-                            if self.host_read.out_status.val() == 2 {
-                                self.fault_code.d.next = 10.into();
-                            }
+                            self.fault_code.d.next = self.host_error.val();
                         }
                     }
                 }
@@ -742,81 +646,30 @@ impl Logic for Engine {
             }
             State::Check => {
                 self.status.d.next = self.desc.status.val();
-                self.limit_status.d.next = 0.into();
-                self.limit.d.next = self.desc.lines.val();
-                self.left.d.next = self.desc.lines.val();
                 self.device.d.next = self.desc.device_line.val();
                 self.page.d.next = self.desc.device_line.val().get_bits::<20>(6);
-                self.range_end.d.next = self.range_sum.val();
-                self.span_crosses.d.next = self.span_sum.val().get_bit(22);
                 self.done.d.next = 0.into();
-                self.hops.d.next = 0.into();
-                self.scanned.d.next = 0.into();
-                self.x_beat.d.next = 0.into();
-                self.fill_beat.d.next = 0.into();
-                self.crc.d.next = !self.desc.arg.val().get_bits::<32>(0);
-                self.crc_phase.d.next = 0.into();
-                self.result_high.d.next = 0.into();
-                self.result.d.next = 0.into();
-                self.low.d.next = self.desc.arg.val();
-                if self.desc.is_fill.val() {
-                    self.result.d.next = self.desc.arg.val();
-                }
-                self.state.d.next = State::Range;
+                self.state.d.next = State::Admit;
                 if self.desc.status.val().any() | self.desc.is_nop.val() {
                     self.state.d.next = State::Finish;
+                } else {
+                    self.admission.start.next = true;
                 }
             }
-            State::Range => {
-                self.last_page.d.next = self.last_line.val().get_bits::<20>(6);
-                self.state.d.next = State::RangeStart;
-                if self.desc.uses_device.val()
-                    & (self.desc.device_high.val()
-                        | (self.range_end.q.val() > self.capacity.out.val()))
-                {
-                    self.status.d.next = 5.into();
-                    self.state.d.next = State::Finish;
-                }
-            }
-            State::RangeStart => {
-                self.state.d.next = State::RangeEnd;
-                if self.desc.uses_host.val() & self.hdm.hit.val() {
-                    self.status.d.next = 6.into();
-                    self.state.d.next = State::Finish;
-                }
-            }
-            State::RangeEnd => {
-                self.state.d.next = State::Scan;
-                if self.desc.is_set_owner.val() {
-                    self.state.d.next = State::SetOwner;
-                } else if self.desc.is_chase.val() {
-                    self.state.d.next = State::ChaseAdd;
-                } else if self.desc.host.val() {
+            State::Admit => {
+                self.status.d.next = self.admission.status.val();
+                self.limit.d.next = self.admission.limit.val();
+                self.left.d.next = self.admission.limit.val();
+                self.limit_status.d.next = self.admission.limit_status.val();
+                if self.admission.done.val() {
                     self.state.d.next = State::Start;
-                }
-                if self.desc.uses_host.val() & self.hdm.hit.val() {
-                    self.status.d.next = 6.into();
-                    self.state.d.next = State::Finish;
-                }
-            }
-            State::Scan => {
-                self.page.d.next = self.page.q.val() + 1;
-                self.scan_valid.d.next = true;
-                self.scan_last.d.next = self.page.q.val() == self.last_page.q.val();
-                if self.scan_valid.q.val() {
-                    self.scanned.d.next = self.scanned.q.val() + 1;
-                    if !self.owner.read_data.val() {
-                        // The pages before it are good; only a list is worth starting for them.
-                        self.limit_status.d.next = 7.into();
-                        self.limit.d.next = bit_cast::<16, 10>(self.scanned.q.val()) << 6;
-                        self.left.d.next = bit_cast::<16, 10>(self.scanned.q.val()) << 6;
-                        self.state.d.next = State::Start;
-                        if !self.desc.list.val() | !self.scanned.q.val().any() {
-                            self.status.d.next = 7.into();
-                            self.state.d.next = State::Finish;
-                        }
-                    } else if self.scan_last.q.val() {
-                        self.state.d.next = State::Start;
+                    if self.admission.status.val().any() {
+                        self.state.d.next = State::Finish;
+                    } else if self.desc.is_set_owner.val() {
+                        self.state.d.next = State::SetOwner;
+                    } else if self.desc.is_chase.val() {
+                        self.chase.start.next = true;
+                        self.state.d.next = State::Chase;
                     }
                 }
             }
@@ -845,10 +698,7 @@ impl Logic for Engine {
                     self.desc_pending.d.next = false;
                     self.state.d.next = State::Drain;
                 } else if self.from_host.val() & self.data_error.val() {
-                    self.status.d.next = 8.into();
-                    if self.host_read.out_status.val() == 2 {
-                        self.status.d.next = 10.into();
-                    }
+                    self.status.d.next = self.host_error.val();
                     self.state.d.next = State::Drain;
                 } else if self.from_device.val() & self.poison_error.val() {
                     self.status.d.next = 10.into();
@@ -858,83 +708,20 @@ impl Logic for Engine {
             State::SetOwner => {
                 self.owner.write.next = true;
                 self.page.d.next = self.page.q.val() + 1;
-                if self.page.q.val() == self.last_page.q.val() {
+                if self.page.q.val() == self.admission.last_page.val() {
                     self.state.d.next = State::Finish;
                 }
             }
-            State::ChaseAdd => {
-                self.range_end.d.next = self.range_sum.val();
-                self.page.d.next = self.range_sum.val().get_bits::<20>(6);
-                self.state.d.next = State::ChaseLook;
-            }
-            State::ChaseLook => {
-                // Owner bit and HDM check are being read.
-                self.state.d.next = State::ChaseCheck;
-                if !self.desc.host.val() & (self.range_end.q.val() >= self.capacity.out.val()) {
-                    self.status.d.next = 11.into();
+            State::Chase => {
+                if self.chase.done.val() {
+                    self.status.d.next = self.chase.status.val();
                     self.state.d.next = State::Drain;
-                }
-            }
-            State::ChaseCheck => {
-                self.state.d.next = State::ChaseIssue;
-                if !self.desc.host.val() & !self.owner.read_data.val() {
-                    self.status.d.next = 7.into();
-                    self.state.d.next = State::Drain;
-                }
-            }
-            State::ChaseIssue => {
-                if self.desc.host.val() {
-                    if self.host_read.issue_valid.val() & self.host_read.issue_ready.val() {
-                        self.state.d.next = State::ChaseWait;
-                    }
-                    if self.hdm.hit.val() {
-                        self.status.d.next = 6.into();
-                        self.state.d.next = State::Drain;
-                    }
-                } else if self.dev_read.issue_ready.val() {
-                    self.state.d.next = State::ChaseWait;
-                }
-                if self.timed_out.q.val() {
-                    self.status.d.next = 9.into();
-                    self.state.d.next = State::Drain;
-                }
-                if self.abort.q.val() {
-                    self.state.d.next = State::Drain;
-                }
-            }
-            State::ChaseWait => {
-                if self.x_take.val() & (self.x_beat.q.val() == 0) {
-                    self.result.d.next = self.sum_new.val();
-                    self.hops.d.next = self.hops.q.val() + 1;
-                    self.state.d.next = State::ChaseNext;
                 } else if self.timed_out.q.val() {
                     self.status.d.next = 9.into();
-                    self.host_read.flush.next = true;
-                    self.state.d.next = State::Drain;
-                } else if self.desc.host.val() & self.data_error.val() {
-                    self.status.d.next = 8.into();
-                    if self.host_read.out_status.val() == 2 {
-                        self.status.d.next = 10.into();
-                    }
-                    self.state.d.next = State::Drain;
-                } else if !self.desc.host.val()
-                    & self.dev_read.poisoned.val()
-                    & !self.x_valid.q.val()
-                {
-                    self.status.d.next = 10.into();
-                    self.state.d.next = State::Drain;
                 }
-                if self.abort.q.val() {
+                if self.abort.q.val() | (self.timed_out.q.val() & !self.chase.done.val()) {
+                    self.chase.stop.next = true;
                     self.host_read.flush.next = true;
-                    self.state.d.next = State::Drain;
-                }
-            }
-            State::ChaseNext => {
-                self.state.d.next = State::ChaseAdd;
-                if self.hops.q.val() == self.desc.count.val().get_bits::<21>(0) {
-                    self.state.d.next = State::Drain;
-                } else if self.pointer_bad.val() {
-                    self.status.d.next = 11.into();
                     self.state.d.next = State::Drain;
                 }
             }
@@ -943,7 +730,7 @@ impl Logic for Engine {
                 self.host_read.out_ready.next = self.host_read.out_kind.val() != 2;
                 if !self.tx_active.q.val() {
                     self.dev_read.flush.next = true;
-                    self.x_valid.d.next = false;
+                    self.datapath.clear.next = true;
                     if self.dev_read.idle.val()
                         & (self.host_read.idle.val()
                             | (self.host_read.out_valid.val()
@@ -958,17 +745,6 @@ impl Logic for Engine {
                 }
             }
             State::Finish => {
-                self.x_valid.d.next = false;
-                if self.desc.is_crc.val() {
-                    self.result.d.next = bit_cast::<64, 32>(self.crc_out.val());
-                } else if self.desc.is_sum.val() {
-                    self.result.d.next = self.sum_new.val();
-                } else if !self.desc.is_chase.val() {
-                    self.result.d.next = 0.into();
-                }
-                if self.status.q.val().any() & !self.desc.is_chase.val() {
-                    self.result.d.next = 0.into();
-                }
                 self.state.d.next = State::Record;
                 if self.abort.q.val() {
                     self.state.d.next = State::Abort;
@@ -977,9 +753,6 @@ impl Logic for Engine {
                 }
             }
             State::Record => {
-                // First beat into the data register; the second one's content.
-                self.low.d.next = bit_cast::<64, 32>(self.cycles.q.val());
-                self.result.d.next = 0.into();
                 self.state.d.next = State::RecordData;
             }
             State::RecordData => {
@@ -990,17 +763,17 @@ impl Logic for Engine {
                         self.phase.d.next = !self.phase.q.val();
                     }
                     self.done_count.d.next = self.done_count.q.val() + 1;
-                    self.x_valid.d.next = false;
+                    self.datapath.clear.next = true;
                     self.state.d.next = State::Idle;
                 } else if !self.tx_active.q.val() & !(self.wr_valid.val() & self.wr_ready.val()) {
                     if self.timed_out.q.val() {
                         self.fault.d.next = true;
                         self.fault_code.d.next = 9.into();
-                        self.x_valid.d.next = false;
+                        self.datapath.clear.next = true;
                         self.state.d.next = State::Idle;
                     }
                     if self.abort.q.val() {
-                        self.x_valid.d.next = false;
+                        self.datapath.clear.next = true;
                         self.state.d.next = State::Abort;
                         self.host_read.flush.next = true;
                         self.desc_pending.d.next = false;
@@ -1023,24 +796,24 @@ impl Logic for Engine {
                 self.state.d.next = State::Idle;
             }
         }
-        // Units done: all of them if the outcome is good.
-        self.record_status.next = self.status.q.val();
+
+        // The record. Units done: all of them if the outcome is good.
         self.result_done.next = bit_cast::<32, 16>(self.done.q.val()) << 6;
         if self.desc.in_pages.val() {
             self.result_done.next = bit_cast::<32, 16>(self.done.q.val()) >> 6;
         }
         if self.desc.is_chase.val() {
-            self.result_done.next = bit_cast::<32, 21>(self.hops.q.val());
+            self.result_done.next = bit_cast::<32, 21>(self.chase.hops.val());
         }
-        if !self.record_status.val().any() {
+        if !self.status.q.val().any() {
             self.result_done.next = self.desc.count.val();
         }
-        if self.state.q.val() == State::Finish {
-            self.low.d.next = bit_cast::<64, 16>(self.desc.id.val())
-                | (bit_cast::<64, 8>(self.status.q.val()) << 16)
-                | (bit_cast::<64, 1>(self.phase.q.val().into()) << 24)
-                | (bit_cast::<64, 32>(self.result_done.val()) << 32);
-        }
+        self.record.next = bit_cast::<64, 16>(self.desc.id.val())
+            | (bit_cast::<64, 8>(self.status.q.val()) << 16)
+            | (bit_cast::<64, 1>(self.phase.q.val().into()) << 24)
+            | (bit_cast::<64, 32>(self.result_done.val()) << 32);
+        self.datapath.record.next = self.record.val();
+
         if self.eng_soft_reset.val() {
             self.abort.d.next = true;
         }
@@ -1065,7 +838,6 @@ impl Logic for Engine {
             self.fault_code.d.next = 0.into();
             self.abort.d.next = false;
             self.done_count.d.next = 0.into();
-            self.x_valid.d.next = false;
             self.tx_active.d.next = false;
             self.irq_r.d.next = false;
         }

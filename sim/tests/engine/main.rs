@@ -273,7 +273,7 @@ fn chase_follows_pointers_on_both_sides() {
         for (pointer, bad) in [
             (1u64, true),
             (1 << 28, true),
-            (u64::MAX & !63, true),
+            (!63, true),
             (b.s.capacity(), !on_host),
         ] {
             let mut changed = chain.clone();

@@ -205,7 +205,11 @@ fn quick_bench_moves_a_file_and_labels_every_figure() {
         );
         // A share over 1 would be work that was not done. Lines that lie across the edges of a window count whole: at most a few in 8000 cycles.
         if id.ends_with(".share") && f["target"].is_number() {
-            assert!(f["value"].as_f64().unwrap() <= 1.002, "{id}: {}", f["value"]);
+            assert!(
+                f["value"].as_f64().unwrap() <= 1.002,
+                "{id}: {}",
+                f["value"]
+            );
         }
     }
     let page = std::fs::read_to_string(report.join("index.html")).unwrap();

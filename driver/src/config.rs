@@ -4,12 +4,10 @@
 
 use crate::error::{Error, Result};
 use crate::transport::Transport;
+use cxlmem_protocol::identity::{
+    CLASS as CLASS_CXL_MEMORY, DVSEC_DEVICE, DVSEC_LOCATOR, DVSEC_VENDOR,
+};
 use cxlmem_protocol::regs;
-
-/// Class code of a CXL memory device: base class, subclass, programming interface (cxl-mem 4.1).
-pub const CLASS_CXL_MEMORY: u32 = 0x05_0210;
-/// Vendor id in the DVSECs (cxl-mem 4.1).
-pub const DVSEC_VENDOR: u16 = 0x1E98;
 
 const COMMAND: u16 = 0x04;
 const COMMAND_MEMORY: u32 = 1 << 1;
@@ -24,8 +22,6 @@ const MSIX_ENABLE: u32 = 1 << 31;
 const MSIX_MASK_ALL: u32 = 1 << 30;
 const EXTENDED: u16 = 0x100;
 const EXT_DVSEC: u32 = 0x23;
-const DVSEC_DEVICE: u16 = 0;
-const DVSEC_LOCATOR: u16 = 8;
 const DEVICE_MEM_CAPABLE: u32 = 1 << 2;
 const LOCATOR_ENTRIES: u16 = 0xC;
 const BLOCK_COMPONENT: u32 = 1;

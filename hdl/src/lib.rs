@@ -7,14 +7,18 @@
 // A LogicBlock's ports are documented by the block's own docstring.
 #![allow(missing_docs)]
 // rust-hdl's update() kernels know only if/else chains and `x = x op y`.
-#![allow(clippy::collapsible_if, clippy::collapsible_else_if, clippy::assign_op_pattern)]
+#![allow(
+    clippy::collapsible_if,
+    clippy::collapsible_else_if,
+    clippy::assign_op_pattern
+)]
 #![allow(clippy::nonminimal_bool, clippy::bool_comparison, clippy::identity_op)]
 
+pub mod coherence;
 pub mod config;
 pub mod engine;
 pub mod gates;
 pub mod io;
-pub mod coherence;
 pub mod link;
 pub mod memory;
 pub mod prim;

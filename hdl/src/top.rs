@@ -105,7 +105,16 @@ impl Top {
 impl Logic for Top {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, ndr_used, ndr_room, dev_load, link_down, error_seen, error_header);
+        dff_setup!(
+            self,
+            clock,
+            ndr_used,
+            ndr_room,
+            dev_load,
+            link_down,
+            error_seen,
+            error_header
+        );
         self.io.clock.next = self.clock.val();
         self.hdm.clock.next = self.clock.val();
         self.rx.clock.next = self.clock.val();
@@ -289,6 +298,7 @@ impl Logic for Top {
         self.arbiter.engine_wr_poison_we.next = self.io.mem_wr_poison_we.val();
         self.arbiter.engine_wr_poison.next = self.io.mem_wr_poison.val();
         self.io.mem_wr_ready.next = self.arbiter.engine_wr_ready.val();
+        self.io.mem_wr_idle.next = self.arbiter.engine_wr_idle.val();
 
         // Memory: block RAM inside, or the same port at the pins
         self.memory.rd_line.next = self.arbiter.rd_line.val();

@@ -1,22 +1,15 @@
 //! The CXL.io side: root complex, host memory and the configuration block in front of the controller's TLP pins.
-//!
-//! The identity below is this project's choice. The vendor id is in no public list of PCI-SIG assignments: it is for simulation and experiments, not for products.
 
 use crate::dut::Dut;
 use crate::rng::Rng;
+use cxlmem_protocol::identity::{
+    CLASS, DEVICE_ID, DVSEC_DEVICE, DVSEC_LOCATOR, DVSEC_VENDOR, VENDOR_ID,
+};
 use cxlmem_protocol::regs;
 use pcie_sim::config::{ConfigError, ConfigSpace, DvsecBody, PcieEndpoint};
 use pcie_sim::host::{OptionError, Options as RootOptions};
 use pcie_sim::{BeatDecoder, BeatEncoder, Function, HostMemory, Limits, Packet, RootComplex, Tlp};
 
-/// Vendor ID of the simulated function.
-pub const VENDOR_ID: u16 = 0xC31E;
-/// Device ID of the simulated function.
-pub const DEVICE_ID: u16 = 0x0068;
-/// Class code: memory controller, CXL memory device (cxl-mem 4.1).
-pub const CLASS: u32 = 0x05_0210;
-/// Vendor of the CXL DVSECs (cxl-mem 4.1).
-pub const DVSEC_VENDOR: u16 = 0x1E98;
 /// BAR of the register block, [`regs::BAR0_SIZE`] bytes.
 pub const REGISTER_BAR: u8 = 0;
 /// BAR that reserves the host physical addresses of HDM decoder 0. No TLP to it reaches the controller: the host's accesses go through CXL.mem.
@@ -274,7 +267,7 @@ fn cxl_device_dvsec(capacity: u64) -> DvsecBody {
     DvsecBody {
         vendor: DVSEC_VENDOR,
         revision: 3,
-        id: 0,
+        id: DVSEC_DEVICE,
         body,
         writable,
         clear_on_one: Vec::new(),
@@ -290,7 +283,7 @@ fn register_locator_dvsec() -> DvsecBody {
     DvsecBody {
         vendor: DVSEC_VENDOR,
         revision: 0,
-        id: 8,
+        id: DVSEC_LOCATOR,
         body,
         writable: Vec::new(),
         clear_on_one: Vec::new(),

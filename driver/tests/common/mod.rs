@@ -9,12 +9,12 @@ pub mod pages;
 #[path = "../../core/tests/model/mod.rs"]
 pub mod model;
 
-use cxlmem_driver::config::{CLASS_CXL_MEMORY, DVSEC_VENDOR};
 use cxlmem_driver::transport::{Result, LINE};
 use cxlmem_driver::{
     Device, HpaWindow, Intent, Limits, MsiMessage, Options, Transport, TransportError,
 };
 use cxlmem_driver_core::{DmaMem, IoError, Mmio, PAGE_BYTES};
+use cxlmem_protocol::identity::{CLASS as CLASS_CXL_MEMORY, DVSEC_VENDOR};
 use cxlmem_protocol::regs;
 use model::Model;
 use std::sync::{Arc, Mutex, MutexGuard};

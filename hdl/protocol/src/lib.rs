@@ -11,6 +11,7 @@ pub mod engine;
 pub mod flit;
 pub mod hdm;
 pub mod hdm_h;
+pub mod identity;
 pub mod msg;
 pub mod pack;
 pub mod regs;

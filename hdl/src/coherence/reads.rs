@@ -125,8 +125,21 @@ impl Logic for Reads {
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(
-            self, clock, used, lines_full, stage_valid, stage, stage_legal, stage_silent, stage_data, stage_store,
-            answer_valid, answer_idx, answer_data, answer_poison, answer_meta
+            self,
+            clock,
+            used,
+            lines_full,
+            stage_valid,
+            stage,
+            stage_legal,
+            stage_silent,
+            stage_data,
+            stage_store,
+            answer_valid,
+            answer_idx,
+            answer_data,
+            answer_poison,
+            answer_meta
         );
         self.pool.clock.next = self.clock.val();
         self.pool.reset.next = self.reset.val();
@@ -214,8 +227,8 @@ impl Logic for Reads {
         self.rule.opcode.next = self.head.val().opcode;
         self.rule.meta_field.next = self.head.val().meta_field;
         self.rule.snp_type.next = self.head.val().snp_type;
-        self.load.next = self.req_valid.val()
-            & (!self.stage_valid.q.val() | self.go.val() | self.dropped.val());
+        self.load.next =
+            self.req_valid.val() & (!self.stage_valid.q.val() | self.go.val() | self.dropped.val());
         self.req_pop.next = self.load.val();
         if self.go.val() | self.dropped.val() {
             self.stage_valid.d.next = false;

@@ -147,17 +147,17 @@ mod tests {
     #[test]
     fn request_rules() {
         for (op, mf, snp, want) in [
-            (1, 3, 0, (true, false, true, false)),   // MemRd, No-Op
-            (1, 0, 0, (true, false, true, true)),    // MemRd, Meta0
-            (1, 1, 0, (false, false, true, false)),  // MemRd, EMS
-            (1, 2, 0, (false, false, true, false)),  // MemRd, reserved MetaField
-            (1, 3, 1, (false, false, true, false)),  // MemRd, SnpData
-            (0, 0, 0, (true, false, false, true)),   // MemInv, Meta0
-            (9, 0, 0, (true, false, false, true)),   // MemInvNT, Meta0
-            (8, 2, 7, (true, true, false, false)),   // MemSpecRd: its other fields are reserved
-            (2, 0, 0, (false, false, true, false)),  // MemRdData: HDM-D/DB only
+            (1, 3, 0, (true, false, true, false)),    // MemRd, No-Op
+            (1, 0, 0, (true, false, true, true)),     // MemRd, Meta0
+            (1, 1, 0, (false, false, true, false)),   // MemRd, EMS
+            (1, 2, 0, (false, false, true, false)),   // MemRd, reserved MetaField
+            (1, 3, 1, (false, false, true, false)),   // MemRd, SnpData
+            (0, 0, 0, (true, false, false, true)),    // MemInv, Meta0
+            (9, 0, 0, (true, false, false, true)),    // MemInvNT, Meta0
+            (8, 2, 7, (true, true, false, false)),    // MemSpecRd: its other fields are reserved
+            (2, 0, 0, (false, false, true, false)),   // MemRdData: HDM-D/DB only
             (10, 0, 0, (false, false, false, false)), // MemClnEvct: HDM-DB only
-            (7, 3, 0, (false, false, false, false)), // reserved opcode
+            (7, 3, 0, (false, false, false, false)),  // reserved opcode
         ] {
             let f = hdm_h::req_rule(op, mf, snp);
             assert_eq!(

@@ -36,10 +36,8 @@ impl Logic for Tracker {
             self.waiting_memory.d.next = false;
         }
         self.busy.next = self.waiting_memory.q.val();
-        self.match0.next =
-            self.waiting_memory.q.val() & (self.line.q.val() == self.lookup0.val());
-        self.match1.next =
-            self.waiting_memory.q.val() & (self.line.q.val() == self.lookup1.val());
+        self.match0.next = self.waiting_memory.q.val() & (self.line.q.val() == self.lookup0.val());
+        self.match1.next = self.waiting_memory.q.val() & (self.line.q.val() == self.lookup1.val());
         if self.reset.val() {
             self.waiting_memory.d.next = false;
         }
@@ -120,8 +118,14 @@ impl<const N: usize, const A: usize> Logic for Pool<N, A> {
             self.trackers[i].done.next = self.done_hot.val().get_bit(i);
             self.trackers[i].lookup0.next = self.lookup0.val();
             self.trackers[i].lookup1.next = self.lookup1.val();
-            self.matches0.next = self.matches0.val().replace_bit(i, self.trackers[i].match0.val());
-            self.matches1.next = self.matches1.val().replace_bit(i, self.trackers[i].match1.val());
+            self.matches0.next = self
+                .matches0
+                .val()
+                .replace_bit(i, self.trackers[i].match0.val());
+            self.matches1.next = self
+                .matches1
+                .val()
+                .replace_bit(i, self.trackers[i].match1.val());
             self.busy.next = self.busy.val().replace_bit(i, self.trackers[i].busy.val());
         }
         self.match0.next = self.matches0.val().any();

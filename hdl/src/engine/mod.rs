@@ -4,7 +4,7 @@
 //! that it is the last thing in the read stream.
 //!
 //! A line counts as done when its last beat was taken at its destination, and the completion record is requested after the last
-//! line is done (`cxl-mem` 8.6 c).
+//! line is done and the memory has written it (`cxl-mem` 8.6 c).
 
 pub mod admission;
 pub mod chase;
@@ -43,6 +43,8 @@ enum State {
     /// After an error: what is still under way is taken and dropped.
     Drain,
     Finish,
+    /// The last write beats leave the queue in front of the memory.
+    Settle,
     Record,
     RecordData,
     /// Soft reset.
@@ -104,6 +106,8 @@ pub struct Engine {
     pub rsp_poison: Signal<In, Bit>,
     pub mem_wr_valid: Signal<Out, Bit>,
     pub mem_wr_ready: Signal<In, Bit>,
+    /// Every beat taken has been written.
+    pub mem_wr_idle: Signal<In, Bit>,
     pub mem_wr_line: Signal<Out, Bits<26>>,
     pub mem_wr_idx: Signal<Out, Bits<2>>,
     pub mem_wr_data: Signal<Out, Bits<128>>,
@@ -319,6 +323,7 @@ impl Logic for Engine {
         self.offset.next = bit_cast::<23, 10>(self.desc_index.val()) << 1;
         self.at_desc.d.next = false;
         if (self.state.q.val() == State::Finish)
+            | (self.state.q.val() == State::Settle)
             | (self.state.q.val() == State::Record)
             | (self.state.q.val() == State::RecordData)
         {
@@ -745,7 +750,17 @@ impl Logic for Engine {
                 }
             }
             State::Finish => {
-                self.state.d.next = State::Record;
+                self.state.d.next = State::Settle;
+            }
+            State::Settle => {
+                if self.mem_wr_idle.val() {
+                    self.state.d.next = State::Record;
+                } else if self.timed_out.q.val() {
+                    self.fault.d.next = true;
+                    self.fault_code.d.next = 9.into();
+                    self.datapath.clear.next = true;
+                    self.state.d.next = State::Idle;
+                }
                 if self.abort.q.val() {
                     self.state.d.next = State::Abort;
                     self.host_read.flush.next = true;

@@ -74,6 +74,7 @@ pub struct Io {
     pub rsp_poison: Signal<In, Bit>,
     pub mem_wr_valid: Signal<Out, Bit>,
     pub mem_wr_ready: Signal<In, Bit>,
+    pub mem_wr_idle: Signal<In, Bit>,
     pub mem_wr_line: Signal<Out, Bits<26>>,
     pub mem_wr_idx: Signal<Out, Bits<2>>,
     pub mem_wr_data: Signal<Out, Bits<128>>,
@@ -225,6 +226,7 @@ impl Logic for Io {
         self.engine.rsp_poison.next = self.rsp_poison.val();
         self.mem_wr_valid.next = self.engine.mem_wr_valid.val();
         self.engine.mem_wr_ready.next = self.mem_wr_ready.val();
+        self.engine.mem_wr_idle.next = self.mem_wr_idle.val();
         self.mem_wr_line.next = self.engine.mem_wr_line.val();
         self.mem_wr_idx.next = self.engine.mem_wr_idx.val();
         self.mem_wr_data.next = self.engine.mem_wr_data.val();

@@ -14,10 +14,7 @@ pub struct CrcStep {
 
 impl Logic for CrcStep {
     fn update(&mut self) {
-        let next = crc::step(
-            self.acc.val().to_u16(),
-            self.slot.val().to_u128(),
-        );
+        let next = crc::step(self.acc.val().to_u16(), self.slot.val().to_u128());
         self.crc.next = u64::from(next).into();
     }
     fn connect(&mut self) {

@@ -1,6 +1,8 @@
 //! The protocol's messages as hardware structs: derived from the same field lists as the host's types.
 
-use cxlmem_protocol::{for_m2s_req_fields, for_m2s_rwd_fields, for_s2m_drs_fields, for_s2m_ndr_fields};
+use cxlmem_protocol::{
+    for_m2s_req_fields, for_m2s_rwd_fields, for_s2m_drs_fields, for_s2m_ndr_fields,
+};
 use rust_hdl::prelude::*;
 
 /// A hardware struct that can be read from its packed bits.

@@ -123,10 +123,10 @@ impl Logic for Rx {
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(
-            self, clock, aligned, s1_valid, s1_index, s1_slot, s1_crc, acc, s2_valid, s2_index, s2_slot,
-            s2_crc, formats, control, be, all_data, rwd_seen, credits, is_init, exempt, roll,
-            roll_good, init_seen, flit_seen, dead, chunk_wr, chunk_good, chunk_rd, chunk_next,
-            chunk_be
+            self, clock, aligned, s1_valid, s1_index, s1_slot, s1_crc, acc, s2_valid, s2_index,
+            s2_slot, s2_crc, formats, control, be, all_data, rwd_seen, credits, is_init, exempt,
+            roll, roll_good, init_seen, flit_seen, dead, chunk_wr, chunk_good, chunk_rd,
+            chunk_next, chunk_be
         );
         self.reqs.clock.next = self.clock.val();
         self.rwds.clock.next = self.clock.val();
@@ -135,8 +135,7 @@ impl Logic for Rx {
         self.rwds.reset.next = self.reset.val();
 
         // Stage 1
-        self.s1_valid.d.next =
-            self.rx_valid.val() & (self.aligned.q.val() | self.rx_sof.val());
+        self.s1_valid.d.next = self.rx_valid.val() & (self.aligned.q.val() | self.rx_sof.val());
         if self.rx_valid.val() & self.rx_sof.val() {
             self.aligned.d.next = true;
         }
@@ -213,15 +212,12 @@ impl Logic for Rx {
                 self.exempt.d.next = false;
                 // Credits ride on protocol flits and on LLCRD: response nibble, data nibble.
                 self.credits.d.next = 0.into();
-                if !self.now_all_data.val()
-                    & (!self.now_control.val() | (self.llctrl.val() == 0))
-                {
+                if !self.now_all_data.val() & (!self.now_control.val() | (self.llctrl.val() == 0)) {
                     self.credits.d.next = bit_cast::<8, 4>(self.slot.val().get_bits::<4>(20))
                         | (bit_cast::<8, 4>(self.slot.val().get_bits::<4>(28)) << 4);
                 }
                 if !self.now_all_data.val() & self.now_control.val() {
-                    self.is_init.d.next =
-                        (self.llctrl.val() == 12) & (self.subtype.val() == 8);
+                    self.is_init.d.next = (self.llctrl.val() == 12) & (self.subtype.val() == 8);
                     self.exempt.d.next = self.llctrl.val() == 1;
                 }
             }
@@ -326,10 +322,7 @@ impl Logic for Rx {
                 & (self.llctrl.val() != 1)
                 & (self.llctrl.val() != 12))
             | (self.last.val() & self.crc_ok.val() & !self.accept.val())
-            | (self.last.val()
-                & self.crc_ok.val()
-                & self.is_init.q.val()
-                & self.init_seen.q.val());
+            | (self.last.val() & self.crc_ok.val() & self.is_init.q.val() & self.init_seen.q.val());
         self.error_slot.next = self.slot.val();
 
         // Credit nibbles: bit 3 = CXL.mem, then 0, 1, 2, 4, ... 64.

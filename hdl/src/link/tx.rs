@@ -122,8 +122,25 @@ impl Logic for Tx {
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(
-            self, clock, chunk_wr, chunk_rd, ndr_credits, drs_credits, req_owed, rwd_owed,
-            owed_timer, sent, index, roll, p_valid, p_first, p_data, p_word, acc, o_valid, o_first,
+            self,
+            clock,
+            chunk_wr,
+            chunk_rd,
+            ndr_credits,
+            drs_credits,
+            req_owed,
+            rwd_owed,
+            owed_timer,
+            sent,
+            index,
+            roll,
+            p_valid,
+            p_first,
+            p_data,
+            p_word,
+            acc,
+            o_valid,
+            o_first,
             o_slot
         );
         self.ndrs.clock.next = self.clock.val();
@@ -156,10 +173,8 @@ impl Logic for Tx {
             & !self.drss.empty.val()
             & (self.drs_credits.q.val() != 0);
         self.take_first.next = self.up.val() & !self.all_data.val() & self.ndr_one.val();
-        self.take_second.next = self.up.val()
-            & !self.all_data.val()
-            & self.ndr_two.val()
-            & !self.take_drs.val();
+        self.take_second.next =
+            self.up.val() & !self.all_data.val() & self.ndr_two.val() & !self.take_drs.val();
         self.owed.next = (self.req_owed.q.val() != 0) | (self.rwd_owed.q.val() != 0);
         self.protocol.next = !self.all_data.val()
             & (self.take_drs.val()
@@ -371,8 +386,7 @@ impl Logic for Tx {
         self.tx_crc.next = self.acc.q.val();
 
         // Credit counters
-        self.ndr_gain.next = self.ndr_credits.q.val()
-            + bit_cast::<10, 7>(self.ndr_credit.val())
+        self.ndr_gain.next = self.ndr_credits.q.val() + bit_cast::<10, 7>(self.ndr_credit.val())
             - bit_cast::<10, 2>(self.ndrs.take.val());
         self.drs_gain.next = self.drs_credits.q.val() + bit_cast::<10, 7>(self.drs_credit.val());
         self.drs_credits.d.next = self.drs_gain.val();

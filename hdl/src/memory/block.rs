@@ -70,8 +70,23 @@ impl Logic for BlockMemory {
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(
-            self, clock, beat, line, out_valid, out_idx, update, update_meta, w_valid, w_line, w_idx,
-            w_data, w_be, w_poison_we, w_poison, w_meta_we, w_meta
+            self,
+            clock,
+            beat,
+            line,
+            out_valid,
+            out_idx,
+            update,
+            update_meta,
+            w_valid,
+            w_line,
+            w_idx,
+            w_data,
+            w_be,
+            w_poison_we,
+            w_poison,
+            w_meta_we,
+            w_meta
         );
         self.lines.clock.next = self.clock.val();
         self.poison.clock.next = self.clock.val();
@@ -104,8 +119,8 @@ impl Logic for BlockMemory {
             self.beat.d.next = self.beat.q.val() + 1;
         }
         self.lines.read.next = true;
-        self.lines.read_address.next = (bit_cast::<28, 26>(self.address.val()) << 2)
-            | bit_cast::<28, 2>(self.beat.q.val());
+        self.lines.read_address.next =
+            (bit_cast::<28, 26>(self.address.val()) << 2) | bit_cast::<28, 2>(self.beat.q.val());
         // Poison and metadata are read once, with the request, and keep their place.
         self.poison.read.next = self.accept.val();
         self.poison.read_address.next = self.address.val();
@@ -118,8 +133,7 @@ impl Logic for BlockMemory {
         self.rsp_meta.next = self.meta.read_data.val();
 
         // Write. Only a read's metadata update in the same cycle holds a beat up.
-        self.wr_ready.next =
-            !(self.update.q.val() & self.w_valid.q.val() & self.w_meta_we.q.val());
+        self.wr_ready.next = !(self.update.q.val() & self.w_valid.q.val() & self.w_meta_we.q.val());
         if self.wr_ready.val() {
             self.w_valid.d.next = self.wr_valid.val();
             self.w_line.d.next = self.wr_line.val();
@@ -133,8 +147,8 @@ impl Logic for BlockMemory {
         }
         self.write.next = self.w_valid.q.val() & self.wr_ready.val();
         self.lines.write.next = self.w_valid.q.val();
-        self.lines.write_address.next = (bit_cast::<28, 26>(self.w_line.q.val()) << 2)
-            | bit_cast::<28, 2>(self.w_idx.q.val());
+        self.lines.write_address.next =
+            (bit_cast::<28, 26>(self.w_line.q.val()) << 2) | bit_cast::<28, 2>(self.w_idx.q.val());
         self.lines.write_data.next = self.w_data.q.val();
         self.lines.write_be.next = self.w_be.q.val();
         self.poison.write.next = self.write.val() & self.w_poison_we.q.val();

@@ -1,5 +1,7 @@
 //! What the simulator costs: one cycle of the whole system, idle and under saturated reads, and the home agent with its link per line.
 
+#![allow(missing_docs)] // criterion_group makes an undocumented function
+
 use criterion::{criterion_group, criterion_main, Criterion, Throughput};
 use cxlmem_sim::home::golden::LINE;
 use cxlmem_sim::{Access, Op, Options, System};

@@ -55,6 +55,8 @@ pub struct Descriptor {
     misaligned: Signal<Local, Bit>,
     bad_count: Signal<Local, Bit>,
     pages: Signal<Local, Bits<10>>,
+    /// Pointers to fetch, rounded up to a line of eight, times eight.
+    list_span: Signal<Local, Bits<16>>,
 }
 
 impl Logic for Descriptor {
@@ -112,12 +114,11 @@ impl Logic for Descriptor {
         if self.in_pages.val() {
             self.lines.next = bit_cast::<16, 10>(self.pages.val()) << 6;
         }
+        self.list_span.next =
+            bit_cast::<16, 10>(self.pages.val()) + bit_cast::<16, 3>(self.host_first.val()) + 7;
         self.host_span.next = self.count_r.q.val().get_bits::<16>(6);
         if self.list.val() {
-            self.host_span.next = (bit_cast::<16, 10>(self.pages.val())
-                + bit_cast::<16, 3>(self.host_first.val())
-                + 7)
-                >> 3;
+            self.host_span.next = self.list_span.val() >> 3;
         }
         if self.is_chase.val() {
             self.lines.next = 1.into();

@@ -17,8 +17,7 @@ pub mod host_cursor;
 pub mod host_read;
 
 use crate::config::Config;
-use crate::io::value::Value;
-use crate::prim::BlockRam;
+use crate::prim::{BlockRam, Param};
 use admission::Admission;
 use chase::Chase;
 use datapath::Datapath;
@@ -183,8 +182,8 @@ pub struct Engine {
     offset: Signal<Local, Bits<23>>,
     result_done: Signal<Local, Bits<32>>,
     /// Lines of the memory.
-    capacity: Value<Bits<27>>,
-    top_page: Value<Bits<20>>,
+    capacity: Param<Bits<27>>,
+    top_page: Param<Bits<20>>,
 }
 
 impl Engine {
@@ -193,8 +192,8 @@ impl Engine {
         let page_bits = config.line_bits - 6;
         Self {
             owner: BlockRam::with_depth_bits(page_bits),
-            capacity: Value::new((1u64 << config.line_bits).into()),
-            top_page: Value::new(((1u64 << page_bits) - 1).into()),
+            capacity: Param::new((1u64 << config.line_bits).into()),
+            top_page: Param::new(((1u64 << page_bits) - 1).into()),
             ..Self::default()
         }
     }
@@ -546,7 +545,7 @@ impl Logic for Engine {
         self.admission.lines.next = self.desc.lines.val();
         self.admission.host_line.next = self.desc.host_line.val();
         self.admission.host_span.next = self.desc.host_span.val();
-        self.admission.capacity.next = self.capacity.out.val();
+        self.admission.capacity.next = self.capacity.val();
         self.admission.owner.next = self.owner.read_data.val();
         self.chase.prepare.next = self.state.q.val() == State::Check;
         self.chase.start.next = false;
@@ -554,7 +553,7 @@ impl Logic for Engine {
         self.chase.host.next = self.desc.host.val();
         self.chase.count.next = self.desc.count.val().get_bits::<21>(0);
         self.chase.base.next = self.desc.device_line.val();
-        self.chase.capacity.next = self.capacity.out.val();
+        self.chase.capacity.next = self.capacity.val();
         self.chase.pointer.next = self.datapath.result.val();
         self.chase.taken.next = self.datapath.pointer_taken.val();
         self.chase.owner.next = self.owner.read_data.val();
@@ -592,7 +591,7 @@ impl Logic for Engine {
                 self.owner.write.next = true;
                 self.owner.write_data.next = false;
                 self.page.d.next = self.page.q.val() + 1;
-                if self.page.q.val() == self.top_page.out.val() {
+                if self.page.q.val() == self.top_page.val() {
                     self.state.d.next = State::Idle;
                 }
             }

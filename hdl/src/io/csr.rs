@@ -10,9 +10,8 @@ use super::counters::Counters;
 use super::hdm::HdmDecoder;
 use super::msix::Msix;
 use super::table::{Reg, RegTable};
-use super::value::Value;
 use crate::config::Config;
-use crate::prim::BlockRam;
+use crate::prim::{BlockRam, Param};
 use cxlmem_protocol::regs;
 use rust_hdl::prelude::*;
 
@@ -132,8 +131,8 @@ pub struct Csr {
     live: Signal<Local, Bits<32>>,
     hdm_sel: Signal<Local, Bits<4>>,
     merged: Signal<Local, Bits<32>>,
-    ctrl_reset: Value<Bits<2>>,
-    timeout_reset: Value<Bits<32>>,
+    ctrl_reset: Param<Bits<2>>,
+    timeout_reset: Param<Bits<32>>,
 }
 
 impl Csr {
@@ -141,8 +140,8 @@ impl Csr {
     pub fn new(config: &Config) -> Self {
         Self {
             decode: RegTable::new(config),
-            ctrl_reset: Value::new(u64::from(regs::LinkCtrl::RESET).into()),
-            timeout_reset: Value::new(u64::from(regs::ENG_TIMEOUT_DEFAULT).into()),
+            ctrl_reset: Param::new(u64::from(regs::LinkCtrl::RESET).into()),
+            timeout_reset: Param::new(u64::from(regs::ENG_TIMEOUT_DEFAULT).into()),
             ..Self::default()
         }
     }
@@ -498,7 +497,7 @@ impl Logic for Csr {
             self.state.d.next = State::Fill;
             self.fill.d.next = 0.into();
             self.id.d.next = Reg::None;
-            self.ctrl.d.next = self.ctrl_reset.out.val();
+            self.ctrl.d.next = self.ctrl_reset.val();
             self.hdm_global.d.next = 0.into();
             self.enable.d.next = false;
             self.ring.d.next = 0.into();
@@ -506,7 +505,7 @@ impl Logic for Csr {
             self.tail.d.next = 0.into();
             self.cpl.d.next = 0.into();
             self.vector.d.next = 0.into();
-            self.timeout.d.next = self.timeout_reset.out.val();
+            self.timeout.d.next = self.timeout_reset.val();
             self.unc_reserved.d.next = false;
             self.cor_crc.d.next = false;
             self.cor_poison.d.next = false;

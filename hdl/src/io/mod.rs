@@ -7,15 +7,14 @@ pub mod hdm;
 pub mod msix;
 pub mod table;
 pub mod transmit;
-pub mod value;
 
 use crate::config::Config;
 use crate::engine::Engine;
+use crate::prim::Param;
 use csr::Csr;
 use endpoint::Endpoint;
 use rust_hdl::prelude::*;
 use transmit::Transmit;
-use value::Value;
 
 /// CXL.io and the engine. Streams and the memory port are those of `docs/developer/interfaces.md` sections 1 and 3.
 ///
@@ -85,7 +84,7 @@ pub struct Io {
     transmit: Transmit,
     csr: Csr,
     engine: Engine,
-    engine_present: Value<Bit>,
+    engine_present: Param<Bit>,
 }
 
 impl Io {
@@ -94,7 +93,7 @@ impl Io {
         Self {
             csr: Csr::new(config),
             engine: Engine::new(config),
-            engine_present: Value::new(config.engine),
+            engine_present: Param::new(config.engine),
             ..Self::default()
         }
     }
@@ -110,7 +109,7 @@ impl Logic for Io {
         self.csr.clock.next = self.clock.val();
         self.csr.reset.next = self.reset.val();
         self.engine.clock.next = self.clock.val();
-        self.engine.reset.next = self.reset.val() | !self.engine_present.out.val();
+        self.engine.reset.next = self.reset.val() | !self.engine_present.val();
 
         self.endpoint.tlp_rx_valid.next = self.tlp_rx_valid.val();
         self.endpoint.tlp_rx_data.next = self.tlp_rx_data.val();
@@ -174,7 +173,7 @@ impl Logic for Io {
         self.csr.cfg_msix_en.next = self.cfg_msix_en.val();
         self.csr.cfg_msix_mask.next = self.cfg_msix_mask.val();
         self.csr.media_ready.next =
-            self.media_ready.val() & (self.engine.swept.val() | !self.engine_present.out.val());
+            self.media_ready.val() & (self.engine.swept.val() | !self.engine_present.val());
         self.csr.ev_io_error.next = self.endpoint.ev_error.val() | self.engine.ev_unexpected.val();
 
         // Engine.

@@ -1,12 +1,11 @@
 //! The system as a driver sees it: configuration space, registers, DMA memory, the cache, and a device that misbehaves.
 
+use cxlmem_protocol::identity::{CLASS, DEVICE_ID, DVSEC_VENDOR, VENDOR_ID};
 use cxlmem_protocol::regs;
 use cxlmem_sim::home::cache::{CacheShape, State};
 use cxlmem_sim::home::golden::LINE;
 use cxlmem_sim::home::HomeOptions;
-use cxlmem_sim::pcie::{
-    IoOptions, CLASS, DEVICE_ID, DVSEC_VENDOR, MEMORY_BAR, MEMORY_BAR_SIZE, VENDOR_ID,
-};
+use cxlmem_sim::pcie::{IoOptions, MEMORY_BAR, MEMORY_BAR_SIZE};
 use cxlmem_sim::rng::{seed_from_env, Rng};
 use cxlmem_sim::{Access, Options, System, SystemError};
 use pcie_sim::config::{AccessError, ConfigAccess};

@@ -104,7 +104,9 @@ pub struct Reads {
     used_next: Signal<Local, Bits<5>>,
     load: Signal<Local, Bit>,
     error: Signal<Local, M2sReq>,
-    error_bits: Signal<Local, Bits<87>>,
+    /// The last request that left the stage, and whether it was at fault: told a cycle late, the check is a long path.
+    error_bits: DFF<Bits<87>>,
+    erred: DFF<Bit>,
     announce: Signal<Local, Bit>,
     /// The back end gives a line's beats in consecutive cycles: the DRS header may leave with the first of them, since chunk *k* is
     /// needed no earlier than *k* + 1 cycles after the header (and one without must wait for the last: `cxl-mem 8.1`).
@@ -139,7 +141,9 @@ impl Logic for Reads {
             answer_idx,
             answer_data,
             answer_poison,
-            answer_meta
+            answer_meta,
+            error_bits,
+            erred
         );
         self.pool.clock.next = self.clock.val();
         self.pool.reset.next = self.reset.val();
@@ -207,7 +211,8 @@ impl Logic for Reads {
         self.pending.write_data.next = self.next_pending.val();
         self.ev_req.next = self.go.val() | self.dropped.val();
         self.ev_nxm.next = self.go.val() & !self.hit.val();
-        self.ev_error.next = self.ev_req.val() & !self.legal.val();
+        self.erred.d.next = self.ev_req.val() & !self.legal.val();
+        self.ev_error.next = self.erred.q.val();
 
         self.error.next.valid = 1.into();
         self.error.next.opcode = self.stage.q.val().opcode;
@@ -219,8 +224,8 @@ impl Logic for Reads {
         self.error.next.tc = 0.into();
         self.error.next.ld_id = self.stage.q.val().ld_id;
         self.error.next.rsvd = 0.into();
-        self.error_bits.next = self.error.val().into();
-        self.error_slot.next = bit_cast::<128, 87>(self.error_bits.val());
+        self.error_bits.d.next = self.error.val().into();
+        self.error_slot.next = bit_cast::<128, 87>(self.error_bits.q.val());
 
         // From the queue to the stage
         self.head.next = self.req.val();

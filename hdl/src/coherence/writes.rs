@@ -69,6 +69,8 @@ pub struct Writes {
     /// A Cmp that found the queue's write port taken: it waits here, so that the memory port need not.
     held: DFF<Bit>,
     held_cmp: DFF<Completion>,
+    /// The error is told a cycle late, when the head is still there: the check is a long path.
+    erred: DFF<Bit>,
     cmp: Signal<Local, Completion>,
     head: Signal<Local, Request>,
     hit: Signal<Local, Bit>,
@@ -93,7 +95,7 @@ impl Writes {
 impl Logic for Writes {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, state, beat, allowed, store_meta, enables, held, held_cmp);
+        dff_setup!(self, clock, state, beat, allowed, store_meta, enables, held, held_cmp, erred);
         self.pool.clock.next = self.clock.val();
         self.pool.reset.next = self.reset.val();
 
@@ -215,7 +217,8 @@ impl Logic for Writes {
         self.error_slot.next = bit_cast::<128, 87>(self.error_bits.val());
         self.ev_rwd.next = self.finish.val();
         self.ev_nxm.next = self.start.val() & !self.hit.val();
-        self.ev_error.next = self.start.val() & !self.legal.val();
+        self.erred.d.next = self.start.val() & !self.legal.val();
+        self.ev_error.next = self.erred.q.val();
         self.ev_poison.next = self.start.val() & (self.head.val().poison == 1);
 
         if self.reset.val() {

@@ -20,6 +20,9 @@ pub struct NdrQueue {
     odd: LutRam<Completion, 4>,
     wr: DFF<Bits<6>>,
     rd: DFF<Bits<6>>,
+    /// Entries held; a register of its own, since the packer's decision starts from it.
+    held: DFF<Bits<6>>,
+    more: Signal<Local, Bits<6>>,
     rd_up: Signal<Local, Bits<6>>,
     odd_first: Signal<Local, Bit>,
 }
@@ -27,7 +30,7 @@ pub struct NdrQueue {
 impl Logic for NdrQueue {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, wr, rd);
+        dff_setup!(self, clock, wr, rd, held);
         self.even.clock.next = self.clock.val();
         self.odd.clock.next = self.clock.val();
         self.even.write_data.next = self.write_data.val();
@@ -51,10 +54,16 @@ impl Logic for NdrQueue {
             self.first.next = self.even.read_data.val();
             self.second.next = self.odd.read_data.val();
         }
-        self.count.next = self.wr.q.val() - self.rd.q.val();
+        self.more.next = self.held.q.val();
+        if self.write.val() {
+            self.more.next = self.held.q.val() + 1;
+        }
+        self.held.d.next = self.more.val() - bit_cast::<6, 2>(self.take.val());
+        self.count.next = self.held.q.val();
         if self.reset.val() {
             self.wr.d.next = 0.into();
             self.rd.d.next = 0.into();
+            self.held.d.next = 0.into();
         }
     }
 }

@@ -31,7 +31,7 @@ pub struct Tx {
     pub ndr_write: Signal<In, Bit>,
     pub ndr: Signal<In, Completion>,
     pub line_sent: Signal<Out, Bit>,
-    /// NDR entries taken from the queue in this cycle.
+    /// NDR entries taken from the queue in the cycle before.
     pub ndr_taken: Signal<Out, Bits<2>>,
     // credits: given back by the host, and owed to it
     pub ndr_credit: Signal<In, Bits<7>>,
@@ -56,6 +56,7 @@ pub struct Tx {
     rwd_owed: DFF<Bits<5>>,
     owed_timer: DFF<Bits<5>>,
     sent: DFF<Bit>,
+    taken: DFF<Bits<2>>,
     // packer
     index: DFF<Bits<2>>,
     roll: DFF<Bits<3>>,
@@ -132,6 +133,7 @@ impl Logic for Tx {
             rwd_owed,
             owed_timer,
             sent,
+            taken,
             index,
             roll,
             p_valid,
@@ -362,7 +364,8 @@ impl Logic for Tx {
             self.chunk_rd.d.next = self.chunk_rd.q.val() + 1;
         }
         self.line_sent.next = self.send_data.val() & (self.chunk_rd.q.val().get_bits::<2>(0) == 3);
-        self.ndr_taken.next = self.ndrs.take.val();
+        self.taken.d.next = self.ndrs.take.val();
+        self.ndr_taken.next = self.taken.q.val();
 
         // Output
         self.slot.next = self.p_word.q.val();

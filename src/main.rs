@@ -45,7 +45,26 @@ enum Command {
     Sim(sim::Args),
 }
 
+/// Makes a reader that goes away (`| head`) or a full disk an ordinary end instead of a panic.
+fn survive_lost_output() {
+    // SAFETY: the default action of SIGPIPE ends the process; no handler of ours runs.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let text = info
+            .payload()
+            .downcast_ref::<String>()
+            .map_or("", String::as_str);
+        if text.starts_with("failed printing to stdout") {
+            eprintln!("error: cannot write to standard output: {text}");
+            std::process::exit(1);
+        }
+        default(info);
+    }));
+}
+
 fn main() -> ExitCode {
+    survive_lost_output();
     let result = match Cli::parse().command {
         Command::Bench(args) => bench::run(args),
         Command::Flit(args) => flit::run(args),

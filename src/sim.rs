@@ -27,7 +27,7 @@ pub struct Args {
 
 #[derive(Subcommand, Debug)]
 enum SimCommand {
-    /// Run a workload of line operations, checking every response
+    /// Run a workload of line operations and check the responses: a read must give what was last written or read there
     Run(Run),
 }
 
@@ -42,9 +42,9 @@ struct Run {
     /// Line operations
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     ops: u64,
-    /// Lines that the operations go to: a read is compared once its line was written or read before
-    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..))]
-    lines: u64,
+    /// Lines that the operations go to: a read is compared once its line was written or read before [default: 1024, or all there are]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    lines: Option<u64>,
     /// Seed; printed, and equal seeds give equal runs (also CXLMEM_SEED)
     #[arg(long)]
     seed: Option<u64>,
@@ -74,7 +74,15 @@ fn workload(args: &Run) -> Result<()> {
     };
     let mut system = System::new(config.name, options).context("cannot start the simulation")?;
     system.bring_up().context("the device does not come up")?;
-    let mut traffic = Traffic::new(args.workload, &system, args.lines, seed);
+    let all = config.capacity() / 64;
+    let lines = args.lines.unwrap_or(1024.min(all));
+    if lines > all {
+        bail!(
+            "configuration {} has {all} lines: give --lines {all} or less",
+            config.name
+        );
+    }
+    let mut traffic = Traffic::new(args.workload, &system, lines, seed);
     let bar = crate::bench::progress::Progress::new(args.json).bar(args.ops, args.workload.name());
     let (start, clock) = (system.now(), Instant::now());
     let mut shown = 0;
@@ -92,15 +100,14 @@ fn workload(args: &Run) -> Result<()> {
     let seconds = clock.elapsed().as_secs_f64();
     let outcome = outcome(&mut system, start, seconds)?;
     if args.json {
-        let mut all =
-            json!({ "workload": args.workload.name(), "config": config.name, "seed": seed });
+        let mut all = json!({ "workload": args.workload.name(), "config": config.name, "seed": seed, "lines": lines });
         if let (Some(all), Value::Object(outcome)) = (all.as_object_mut(), outcome) {
             all.extend(outcome);
         }
         println!("{}", serde_json::to_string_pretty(&all)?);
     } else {
         println!(
-            "{}, configuration {}, seed {seed}",
+            "{}, configuration {}, {lines} lines, seed {seed}; all simulated but simulated_cycles_per_s, which is measured here",
             args.workload.name(),
             config.name
         );
@@ -108,7 +115,7 @@ fn workload(args: &Run) -> Result<()> {
             println!("  {name:<24} {value}");
         }
     }
-    verdict(&system, args, seed)
+    verdict(&system, args, lines, seed)
 }
 
 fn outcome(system: &mut System, start: u64, seconds: f64) -> Result<Value> {
@@ -137,14 +144,13 @@ fn outcome(system: &mut System, start: u64, seconds: f64) -> Result<Value> {
 }
 
 /// Errors are shown after the figures, with what replays them.
-fn verdict(system: &System, args: &Run, seed: u64) -> Result<()> {
+fn verdict(system: &System, args: &Run, lines: u64, seed: u64) -> Result<()> {
     let replay = || {
         let config = system.config().name;
         format!(
-            "replay it with `cxlmem sim run {} --config {config} --ops {} --lines {} --seed {seed}`",
+            "replay it with `cxlmem sim run {} --config {config} --ops {} --lines {lines} --seed {seed}`",
             args.workload.name(),
             args.ops,
-            args.lines
         )
     };
     if let Some(difference) = system.home().first_difference() {
@@ -159,6 +165,9 @@ fn verdict(system: &System, args: &Run, seed: u64) -> Result<()> {
             "the device broke a rule of the link at cycle {cycle}: {error}; {}",
             replay()
         );
+    }
+    if args.workload != Workload::Write && system.home().counters().compared == 0 {
+        bail!("no read was compared, so nothing was checked: raise --ops or lower --lines");
     }
     Ok(())
 }

@@ -270,15 +270,24 @@ fn equal_seeds_give_equal_simulated_figures() {
 
 #[test]
 fn configuration_without_engine_says_what_is_not_run() {
+    // Asked for a migration alone, it cannot do what it is asked.
+    let text = refused(&["bench", "migrate", "--quick", "--config", "tiny"]);
+    assert!(
+        text.contains("no engine") && text.contains("--config small"),
+        "{text}"
+    );
+    // Among everything else, the figure says why it is missing.
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("tiny.json");
     done(&[
         "bench",
-        "migrate",
+        "all",
         "--quick",
         "--quiet",
         "--config",
         "tiny",
+        "--report",
+        &dir.path().to_string_lossy(),
         "--json",
         &out.to_string_lossy(),
     ]);
@@ -286,6 +295,14 @@ fn configuration_without_engine_says_what_is_not_run() {
     let f = figure(&f, "migrate.intact");
     assert_eq!(f["class"], "not run");
     assert!(f["what"].as_str().unwrap().contains("no engine"));
+}
+
+#[test]
+fn a_run_that_checks_nothing_fails() {
+    let text = refused(&["sim", "run", "read", "--ops", "1", "--config", "tiny"]);
+    assert!(text.contains("nothing was checked"), "{text}");
+    let text = refused(&["sim", "run", "read", "--lines", "513", "--config", "tiny"]);
+    assert!(text.contains("--lines 512"), "{text}");
 }
 
 #[test]

@@ -175,6 +175,18 @@ pub fn run(args: Args) -> Result<()> {
     target::check(&args.target)?;
     let config = target::config(&args.config).map_err(anyhow::Error::msg)?;
     let wants = |what| args.what == what || args.what == What::All;
+    if !config.engine && matches!(args.what, What::Migrate | What::Locality) {
+        let with: Vec<_> = Config::all()
+            .iter()
+            .filter(|c| c.engine)
+            .map(|c| c.name)
+            .collect();
+        bail!(
+            "configuration {} has no engine, so nothing can migrate or be compared by place: use --config {}",
+            config.name,
+            with.join(" or ")
+        );
+    }
     let migrates = wants(What::Migrate);
     if !migrates && (args.file.is_some() || args.size.is_some()) {
         bail!("--file and --size are for `cxlmem bench migrate` and `all`: leave them out");

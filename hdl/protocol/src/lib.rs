@@ -15,3 +15,4 @@ pub mod identity;
 pub mod msg;
 pub mod pack;
 pub mod regs;
+pub mod retry;

@@ -66,12 +66,38 @@ impl Logic for Descriptor {
     fn update(&mut self) {
         dff_setup!(self, clock, opcode, flags, id_r, count_r, device, host_r, arg_r, reserved);
         self.columns.next = 0.into();
-        for i in 0..8 {
-            self.columns.next = self
-                .columns
-                .val()
-                .replace_bit(i, self.data.val().get_bits::<16>(i * 16).any());
-        }
+        self.columns.next = self
+            .columns
+            .val()
+            .replace_bit(0, self.data.val().get_bits::<16>(0).any());
+        self.columns.next = self
+            .columns
+            .val()
+            .replace_bit(1, self.data.val().get_bits::<16>(16).any());
+        self.columns.next = self
+            .columns
+            .val()
+            .replace_bit(2, self.data.val().get_bits::<16>(32).any());
+        self.columns.next = self
+            .columns
+            .val()
+            .replace_bit(3, self.data.val().get_bits::<16>(48).any());
+        self.columns.next = self
+            .columns
+            .val()
+            .replace_bit(4, self.data.val().get_bits::<16>(64).any());
+        self.columns.next = self
+            .columns
+            .val()
+            .replace_bit(5, self.data.val().get_bits::<16>(80).any());
+        self.columns.next = self
+            .columns
+            .val()
+            .replace_bit(6, self.data.val().get_bits::<16>(96).any());
+        self.columns.next = self
+            .columns
+            .val()
+            .replace_bit(7, self.data.val().get_bits::<16>(112).any());
         if self.load.val() {
             match self.beat.val().index() {
                 0 => {

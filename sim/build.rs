@@ -11,7 +11,7 @@ mod shim;
 #[path = "build/tool.rs"]
 mod tool;
 
-use cxlmem_hdl::{Config, Pin};
+use cxlmem_hdl::{probes, Config, Pin};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tool::{hash, Compiler, Result, Verilator};
@@ -38,6 +38,23 @@ const VERILATOR_FLAGS: &[&str] = &[
 /// Every signal gets an `always` block of its own. rust-hdl writes one combinational block per module, so that a signal which depends on another one of the same
 /// block looks like a loop (UNOPTFLAT). Verilator 5.006 simulates such loops slowly, and wrongly where they depend on an input pin.
 const VERILATOR_CONFIG: &str = "`verilator_config\nisolate_assignments -module \"*\" -var \"*\"\n";
+
+/// Verilator's instructions: [`VERILATOR_CONFIG`], and the probes' signals readable from the shim. They are read between evaluations, by name; the Verilog stays as it
+/// is.
+fn verilator_config() -> String {
+    let mut text = String::from(VERILATOR_CONFIG);
+    for c in probes::STAGES.iter().flat_map(|s| s.when) {
+        let line = format!(
+            "public_flat_rd -module \"{}\" -var \"{}\"\n",
+            c.module(),
+            c.signal
+        );
+        // Verilator 5.006 wants a `$` of a name by its code, later ones as it is written; a line that names nothing has no effect.
+        text += &line.replace('$', "__024");
+        text += &line;
+    }
+    text
+}
 
 /// What to build, beside the configuration.
 struct Variant {
@@ -105,15 +122,18 @@ fn run() -> Result<()> {
     let mut flags = VERILATOR_FLAGS.to_vec();
     flags.extend(variant.trace.then_some("--trace-fst"));
     flags.extend(variant.coverage.then_some("--coverage-line"));
+    let vlt = verilator_config();
     let stamp = hash(&[
         &verilator.identity,
         &compiler.identity,
         &flags.join(" "),
-        VERILATOR_CONFIG,
+        &vlt,
     ]);
 
     let models = tool::parallel(Config::all().iter().collect(), |c: &Config| {
-        let verilog = cxlmem_hdl::emit(c).map_err(|e| format!("configuration {}: {e}", c.name))?;
+        let failed = |e: &dyn std::fmt::Display| format!("configuration {}: {e}", c.name);
+        let verilog = cxlmem_hdl::emit(c).map_err(|e| failed(&e))?;
+        probes::check(&verilog).map_err(|e| failed(&e))?;
         let ident = shim::ident(c.name);
         let cpp = shim::cpp(&ident, &pins);
         let archive = Archive::new(&cache, &ident, &hash(&[&stamp, &verilog, &cpp]));
@@ -126,6 +146,7 @@ fn run() -> Result<()> {
                 &out.join(&ident),
                 &ident,
                 &verilog,
+                &vlt,
                 &cpp,
             )?
         };
@@ -155,6 +176,10 @@ fn run() -> Result<()> {
         )?;
     }
 
+    println!(
+        "cargo:rustc-env=CXLMEM_VERILATOR_VERSION={}",
+        verilator.version()?
+    );
     println!("cargo:rustc-link-search=native={}", cache.display());
     for archive in models.iter().map(|m| &m.archive).chain([&runtime]) {
         println!("cargo:rustc-link-lib=static={}", archive.name);
@@ -196,6 +221,7 @@ fn verilate(
     dir: &Path,
     ident: &str,
     verilog: &str,
+    vlt: &str,
     cpp: &str,
 ) -> Result<Vec<PathBuf>> {
     // A file that an earlier run left behind must not be compiled into this model.
@@ -203,8 +229,8 @@ fn verilate(
     std::fs::create_dir_all(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
     let top = dir.join("top.v");
     tool::write(&top, verilog)?;
-    let config = dir.join("isolate.vlt");
-    tool::write(&config, VERILATOR_CONFIG)?;
+    let config = dir.join("model.vlt");
+    tool::write(&config, vlt)?;
     let mut command = Command::new(&verilator.binary);
     if let Some(root) = &verilator.root {
         command.env("VERILATOR_ROOT", root);

@@ -22,6 +22,7 @@ pub mod io;
 pub mod link;
 pub mod memory;
 pub mod prim;
+pub mod probes;
 pub mod top;
 
 pub use config::{Backend, Config};

@@ -190,7 +190,8 @@ impl Logic for Top {
         self.reads.rwd_line.next = self.writes.head_line.val();
         self.writes.req_line.next = self.reads.head_line.val();
         self.reads.rwd_match.next = self.writes.rwd_match.val();
-        self.writes.req_match.next = self.reads.req_match.val();
+        self.reads.rwd_matched.next = self.writes.rwd_matched.val();
+        self.writes.req_matched.next = self.reads.req_matched.val();
 
         // Responses to the transmitter
         self.tx.chunk_write.next = self.reads.chunk_write.val();

@@ -87,6 +87,22 @@ impl Verilator {
         })
     }
 
+    /// Its version as it names itself: `5.006`.
+    pub fn version(&self) -> Result<String> {
+        let output = Command::new(&self.binary)
+            .arg("--version")
+            .output()
+            .map_err(|e| format!("{}: {e}", self.binary.display()))?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        match text.split_whitespace().nth(1) {
+            Some(version) if text.starts_with("Verilator ") => Ok(version.to_string()),
+            _ => Err(format!(
+                "{} --version does not say `Verilator <version>`: {text:?}",
+                self.binary.display()
+            )),
+        }
+    }
+
     /// The runtime's C++ files for this variant.
     pub fn runtime_sources(&self, trace: bool, coverage: bool) -> Vec<PathBuf> {
         let mut names = vec!["verilated.cpp", "verilated_threads.cpp"];

@@ -17,6 +17,7 @@ pub(crate) struct Entry {
     settle: unsafe extern "C" fn(*mut Model),
     edge: unsafe extern "C" fn(*mut Model),
     replay: unsafe extern "C" fn(*mut Model, *const Record, usize, u64) -> u64,
+    probes: unsafe extern "C" fn(*const Model) -> u32,
     trace: unsafe extern "C" fn(*mut Model, *const c_char) -> c_int,
     coverage: unsafe extern "C" fn(*mut Model, *const c_char) -> c_int,
 }
@@ -74,7 +75,8 @@ pub struct Dut {
     recording: Option<Box<Recording>>,
 }
 
-// SAFETY: the model is reachable only through this value, and Verilator keeps no thread-local state between evaluations.
+// SAFETY: the model is reachable only through this value. The one thread-local that Verilator keeps, the current context, is set when a model is made and before one is
+// freed, and evaluations do not use it.
 unsafe impl Send for Dut {}
 
 impl Dut {
@@ -175,9 +177,13 @@ impl Dut {
         *self.recording.take().unwrap_or_default()
     }
 
-    /// The same arithmetic as in the shim's replay loop.
+    /// The stages, and the digest by the same arithmetic as in the shim's replay loop.
     #[cold]
     fn record_outputs(&mut self) {
+        let probes = self.probes();
+        if let Some(r) = &mut self.recording {
+            r.probes.push(probes);
+        }
         if self.tx_valid() {
             let slot = words(self.tx_slot());
             if let Some(r) = &mut self.recording {
@@ -199,6 +205,12 @@ impl Dut {
         self.cycles += records.len() as u64;
         // SAFETY: `records` is valid for `records.len()` reads, and `Record` is generated from the same list on both sides.
         unsafe { (self.entry.replay)(self.model, records.as_ptr(), records.len(), digest) }
+    }
+
+    /// Stages of the pipeline that are occupied in this cycle, after [`settle`](Dut::settle): bit *n* is entry *n* of [`cxlmem_hdl::probes::STAGES`].
+    pub fn probes(&self) -> u32 {
+        // SAFETY: as in `settle`; the function only reads.
+        unsafe { (self.entry.probes)(self.model) }
     }
 
     /// Starts an FST trace. Only in a build with feature `trace`.
@@ -239,10 +251,11 @@ impl Drop for Dut {
     }
 }
 
-/// Inputs of a stretch of cycles.
+/// Inputs of a stretch of cycles, and the stages that were occupied in each.
 #[derive(Default)]
 pub struct Recording {
     inputs: Vec<Record>,
+    probes: Vec<u32>,
     mark: usize,
     digest: u64,
 }
@@ -263,6 +276,11 @@ impl Recording {
         self.mark
     }
 
+    /// [`Dut::probes`] of every cycle.
+    pub fn probes(&self) -> &[u32] {
+        &self.probes
+    }
+
     /// Digest of the slots sent since the mark.
     pub fn digest(&self) -> u64 {
         self.digest
@@ -281,6 +299,17 @@ mod tests {
             dut.reset(4);
             assert_eq!(dut.cycles(), 4);
         }
+    }
+
+    #[test]
+    fn models_are_freed_in_any_order_and_on_any_thread() {
+        let duts = ["tiny", "sim", "tiny"].map(|c| Dut::new(c).unwrap());
+        let [mut first, second, third] = duts;
+        drop(third);
+        std::thread::spawn(move || drop(second)).join().unwrap();
+        first.reset(4);
+        drop(first);
+        Dut::new("full").unwrap().reset(4);
     }
 
     #[test]

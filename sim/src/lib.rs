@@ -9,6 +9,9 @@ pub mod rng;
 pub mod system;
 pub mod workload;
 
+/// Version of the Verilator that made the models, as it names itself: `5.006`.
+pub const VERILATOR_VERSION: &str = env!("CXLMEM_VERILATOR_VERSION");
+
 pub use dut::{Dut, DutError};
 pub use home::{Done, HomeError, Op, Ticket};
 pub use link::Faults;

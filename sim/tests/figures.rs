@@ -1,8 +1,9 @@
 //! The figures that the design promises, measured on the controller (issue targets: idle read at most 12 cycles, idle write at most 10, saturated shares at
 //! least 0.9 of the smaller bound, no credit stall caused by the controller).
 
-use cxlmem_sim::workload::{bandwidth, harness_cost, latency, Mix};
-use cxlmem_sim::{Options, System};
+use cxlmem_hdl::probes;
+use cxlmem_sim::workload::{bandwidth, harness_cost, latency, stages, Mix};
+use cxlmem_sim::{Op, Options, System};
 
 fn system(config: &str) -> System {
     let mut s = System::new(config, Options::default()).unwrap();
@@ -31,6 +32,60 @@ fn idle_latencies() {
             "phases must differ: {free:?}"
         );
     }
+}
+
+/// The stages are read off the RTL's registers, the latency off its pins by another measurement: their sum must be the latency, in every configuration.
+#[test]
+fn stages_add_up_to_the_idle_latency() {
+    for config in cxlmem_hdl::Config::all() {
+        let mut options = Options::default();
+        options.ext.latency = 3;
+        let mut s = System::new(config.name, options).unwrap();
+        s.bring_up().unwrap();
+        for (write, way) in [(false, probes::READ), (true, probes::WRITE)] {
+            let b = stages(&mut s, write, 8, 1).unwrap();
+            println!("{} write {write}: {b:?}", config.name);
+            let idle = latency(&mut s, write, false, 4, 2).unwrap();
+            let slowest = idle.iter().map(|l| l.first.max).max().unwrap();
+            assert_eq!(
+                b.stages.iter().map(|(_, cycles)| cycles).sum::<u64>(),
+                slowest
+            );
+            assert_eq!(b.total, slowest);
+            let names: Vec<_> = b.stages.iter().map(|(name, _)| *name).collect();
+            assert_eq!((names[0], &names[1..]), (probes::PINS, way));
+            assert!(b.stages.iter().all(|(_, cycles)| *cycles > 0), "{b:?}");
+            if config.backend == cxlmem_hdl::Backend::Block {
+                // One register a stage, but for the four beats of a write: were a register added without a stage, its cycle would hide in another's.
+                for (name, cycles) in &b.stages {
+                    assert_eq!(
+                        *cycles,
+                        if *name == "beats" { 4 } else { 1 },
+                        "{name}: {b:?}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// A probe that shows something while nothing is under way would be found by any search.
+#[test]
+fn probes_are_dark_at_rest() {
+    let mut s = system("sim");
+    let (base, _) = s.hdm_window();
+    s.operate(base, Op::READ).unwrap();
+    s.run(200);
+    s.dut_mut().start_recording();
+    s.run(200);
+    let rest = s.dut_mut().stop_recording();
+    assert_eq!(rest.probes(), [0; 200]);
+    s.dut_mut().start_recording();
+    s.operate(base, Op::READ).unwrap();
+    s.operate(base, Op::write([1; 64])).unwrap();
+    let seen = s.dut_mut().stop_recording();
+    let all = seen.probes().iter().fold(0, |all, word| all | word);
+    assert_eq!(all, (1 << probes::STAGES.len()) - 1);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! The request path: takes M2S Req from its queue, checks it, reads the memory and queues DRS or NDR in the memory's order.
 //!
 //! A request is taken from the queue into a stage register with its rule looked up; from there it is checked against the trackers and
-//! issued. The memory's answer is registered too. Both cut the longest paths and cost a cycle each.
+//! issued. The memory's answer is registered too. Both cut the longest paths and cost a cycle each. What kind of response a request
+//! gets is settled in the cycle after its issue, when the memory has only begun with it.
 //!
 //! Everything goes through the memory in order, also what needs no data: a miss reads some line and the answer is replaced by all
 //! ones, so no response can overtake another and no second source of responses exists.
@@ -41,8 +42,11 @@ pub struct Reads {
     // CAM: the head's line against the RwD pool, and the RwD head's line against ours
     pub head_line: Signal<Out, Bits<26>>,
     pub rwd_match: Signal<In, Bit>,
+    /// `rwd_match` of the cycle before.
+    pub rwd_matched: Signal<In, Bit>,
     pub rwd_line: Signal<In, Bits<26>>,
-    pub req_match: Signal<Out, Bit>,
+    /// A cycle late.
+    pub req_matched: Signal<Out, Bit>,
     // memory port
     pub rd_valid: Signal<Out, Bit>,
     pub rd_ready: Signal<In, Bit>,
@@ -95,6 +99,7 @@ pub struct Reads {
     head: Signal<Local, Request>,
     legal: Signal<Local, Bit>,
     hit: Signal<Local, Bit>,
+    left_legal: Signal<Local, Bit>,
     room: Signal<Local, Bit>,
     go: Signal<Local, Bit>,
     dropped: Signal<Local, Bit>,
@@ -104,9 +109,17 @@ pub struct Reads {
     used_next: Signal<Local, Bits<5>>,
     load: Signal<Local, Bit>,
     error: Signal<Local, M2sReq>,
-    /// The last request that left the stage, and whether it was at fault: told a cycle late, the check is a long path.
+    // the request that left the stage in the cycle before, to the memory (`sent`) or dropped (`left`: either)
+    sent: DFF<Bit>,
+    left: DFF<Bit>,
+    left_tag: DFF<Bits<16>>,
+    left_ld_id: DFF<Bits<4>>,
+    left_rule: DFF<Bit>,
+    left_silent: DFF<Bit>,
+    left_data: DFF<Bit>,
+    left_store: DFF<Bit>,
+    left_hit: DFF<Bit>,
     error_bits: DFF<Bits<87>>,
-    erred: DFF<Bit>,
     announce: Signal<Local, Bit>,
     /// The back end gives a line's beats in consecutive cycles: the DRS header may leave with the first of them, since chunk *k* is
     /// needed no earlier than *k* + 1 cycles after the header (and one without must wait for the last: `cxl-mem 8.1`).
@@ -142,8 +155,16 @@ impl Logic for Reads {
             answer_data,
             answer_poison,
             answer_meta,
-            error_bits,
-            erred
+            sent,
+            left,
+            left_tag,
+            left_ld_id,
+            left_rule,
+            left_silent,
+            left_data,
+            left_store,
+            left_hit,
+            error_bits
         );
         self.pool.clock.next = self.clock.val();
         self.pool.reset.next = self.reset.val();
@@ -154,7 +175,7 @@ impl Logic for Reads {
         self.head_line.next = self.stage.q.val().line;
         self.pool.lookup0.next = self.stage.q.val().line;
         self.pool.lookup1.next = self.rwd_line.val();
-        self.req_match.next = self.pool.match1.val();
+        self.req_matched.next = self.pool.matched1.val();
         self.hit.next = self.stage.q.val().hit == 1;
         // A second request for a line in flight breaks the host's obligation (cxl-mem 8.1): handled as an illegal one.
         // MemSpecRd is exempt: it has no completion that the host could wait for.
@@ -162,6 +183,11 @@ impl Logic for Reads {
             & !(self.hit.val()
                 & !self.stage_silent.q.val()
                 & (self.pool.match0.val() | self.rwd_match.val()));
+        // The same, for the request that left in the cycle before.
+        self.left_legal.next = self.left_rule.q.val()
+            & !(self.left_hit.q.val()
+                & !self.left_silent.q.val()
+                & (self.pool.matched0.val() | self.rwd_matched.val()));
         self.room.next = !self.pool.full.val();
         if self.stage_data.q.val() {
             if self.lines_full.q.val() {
@@ -184,35 +210,45 @@ impl Logic for Reads {
         self.pool.allocate.next = self.go.val();
         self.pool.allocate_line.next = self.stage.q.val().line;
         self.ndr_reserve.next = self.go.val() & !self.stage_data.q.val();
-        self.next_pending.next.tag = self.stage.q.val().tag;
-        self.next_pending.next.ld_id = self.stage.q.val().ld_id;
+        self.ev_req.next = self.go.val() | self.dropped.val();
+        self.ev_nxm.next = self.go.val() & !self.hit.val();
+
+        // What the response will be. The memory answers two cycles after the issue at the earliest, so this is in time.
+        self.sent.d.next = self.go.val();
+        self.left.d.next = self.ev_req.val();
+        self.left_tag.d.next = self.stage.q.val().tag;
+        self.left_ld_id.d.next = self.stage.q.val().ld_id;
+        self.left_rule.d.next = self.stage_legal.q.val();
+        self.left_silent.d.next = self.stage_silent.q.val();
+        self.left_data.d.next = self.stage_data.q.val();
+        self.left_store.d.next = self.stage_store.q.val();
+        self.left_hit.d.next = self.hit.val();
+        self.next_pending.next.tag = self.left_tag.q.val();
+        self.next_pending.next.ld_id = self.left_ld_id.q.val();
         self.next_pending.next.data = 0.into();
-        if self.stage_data.q.val() {
+        if self.left_data.q.val() {
             self.next_pending.next.data = 1.into();
         }
         self.next_pending.next.meta = 0.into();
         self.next_pending.next.ones = 0.into();
         self.next_pending.next.poison = 0.into();
         self.next_pending.next.nxm = 0.into();
-        if self.legal.val() & self.hit.val() {
-            if self.stage_store.q.val() {
+        if self.left_legal.val() & self.left_hit.q.val() {
+            if self.left_store.q.val() {
                 self.next_pending.next.meta = 1.into();
             }
         } else {
             self.next_pending.next.ones = 1.into();
-            if !self.legal.val() | self.poison_on_miss.val() {
+            if !self.left_legal.val() | self.poison_on_miss.val() {
                 self.next_pending.next.poison = 1.into();
             }
-            if self.legal.val() {
+            if self.left_legal.val() {
                 self.next_pending.next.nxm = 1.into();
             }
         }
-        self.pending.write.next = self.go.val();
+        self.pending.write.next = self.sent.q.val();
         self.pending.write_data.next = self.next_pending.val();
-        self.ev_req.next = self.go.val() | self.dropped.val();
-        self.ev_nxm.next = self.go.val() & !self.hit.val();
-        self.erred.d.next = self.ev_req.val() & !self.legal.val();
-        self.ev_error.next = self.erred.q.val();
+        self.ev_error.next = self.left.q.val() & !self.left_legal.val();
 
         self.error.next.valid = 1.into();
         self.error.next.opcode = self.stage.q.val().opcode;
@@ -307,6 +343,8 @@ impl Logic for Reads {
             self.used.d.next = 0.into();
             self.lines_full.d.next = false;
             self.stage_valid.d.next = false;
+            self.sent.d.next = false;
+            self.left.d.next = false;
             self.answer_valid.d.next = false;
         }
     }

@@ -15,7 +15,6 @@ pub struct Tracker {
     pub allocate_line: Signal<In, Bits<26>>,
     /// The memory has answered and the response is queued.
     pub done: Signal<In, Bit>,
-    pub busy: Signal<Out, Bit>,
     pub lookup0: Signal<In, Bits<26>>,
     pub match0: Signal<Out, Bit>,
     pub lookup1: Signal<In, Bits<26>>,
@@ -35,7 +34,6 @@ impl Logic for Tracker {
         if self.done.val() {
             self.waiting_memory.d.next = false;
         }
-        self.busy.next = self.waiting_memory.q.val();
         self.match0.next = self.waiting_memory.q.val() & (self.line.q.val() == self.lookup0.val());
         self.match1.next = self.waiting_memory.q.val() & (self.line.q.val() == self.lookup1.val());
         if self.reset.val() {
@@ -58,16 +56,18 @@ pub struct Pool<const N: usize, const A: usize> {
     pub match0: Signal<Out, Bit>,
     pub lookup1: Signal<In, Bits<26>>,
     pub match1: Signal<Out, Bit>,
+    /// `match0` and `match1` of the cycle before, for a lookup that starts late in its cycle.
+    pub matched0: Signal<Out, Bit>,
+    pub matched1: Signal<Out, Bit>,
     trackers: Vec<Tracker>,
     head: DFF<Bits<A>>,
     tail: DFF<Bits<A>>,
-    /// `full` is needed early in a cycle, so it is computed in the one before.
     full_now: DFF<Bit>,
     head_next: Signal<Local, Bits<A>>,
-    busy_next: Signal<Local, Bits<N>>,
     matches0: Signal<Local, Bits<N>>,
     matches1: Signal<Local, Bits<N>>,
-    busy: Signal<Local, Bits<N>>,
+    seen0: DFF<Bits<N>>,
+    seen1: DFF<Bits<N>>,
     allocate_hot: Signal<Local, Bits<N>>,
     done_hot: Signal<Local, Bits<N>>,
     last: Param<Bits<A>>,
@@ -88,17 +88,16 @@ impl<const N: usize, const A: usize> Pool<N, A> {
 impl<const N: usize, const A: usize> Logic for Pool<N, A> {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, head, tail, full_now);
+        dff_setup!(self, clock, head, tail, full_now, seen0, seen1);
         self.allocate_hot.next = 0.into();
-        self.head_next.next = self.head.q.val();
+        self.head_next.next = self.head.q.val() + 1;
+        if self.head.q.val() == self.last.val() {
+            self.head_next.next = 0.into();
+        }
         if self.allocate.val() {
             self.allocate_hot.next = bits::<N>(1) << self.head.q.val();
-            self.head_next.next = self.head.q.val() + 1;
-            if self.head.q.val() == self.last.val() {
-                self.head_next.next = 0.into();
-            }
+            self.head.d.next = self.head_next.val();
         }
-        self.head.d.next = self.head_next.val();
         self.done_hot.next = 0.into();
         if self.done.val() {
             self.done_hot.next = bits::<N>(1) << self.tail.q.val();
@@ -109,7 +108,6 @@ impl<const N: usize, const A: usize> Logic for Pool<N, A> {
         }
         self.matches0.next = 0.into();
         self.matches1.next = 0.into();
-        self.busy.next = 0.into();
         for i in 0..N {
             self.trackers[i].clock.next = self.clock.val();
             self.trackers[i].reset.next = self.reset.val();
@@ -126,12 +124,19 @@ impl<const N: usize, const A: usize> Logic for Pool<N, A> {
                 .matches1
                 .val()
                 .replace_bit(i, self.trackers[i].match1.val());
-            self.busy.next = self.busy.val().replace_bit(i, self.trackers[i].busy.val());
         }
         self.match0.next = self.matches0.val().any();
         self.match1.next = self.matches1.val().any();
-        self.busy_next.next = (self.busy.val() | self.allocate_hot.val()) & !self.done_hot.val();
-        self.full_now.d.next = self.busy_next.val().get_bit(self.head_next.val().index());
+        self.seen0.d.next = self.matches0.val();
+        self.seen1.d.next = self.matches1.val();
+        self.matched0.next = self.seen0.q.val().any();
+        self.matched1.next = self.seen1.q.val().any();
+        if self.allocate.val() & !self.done.val() {
+            self.full_now.d.next = self.head_next.val() == self.tail.q.val();
+        }
+        if self.done.val() & !self.allocate.val() {
+            self.full_now.d.next = false;
+        }
         self.full.next = self.full_now.q.val();
         if self.reset.val() {
             self.head.d.next = 0.into();

@@ -29,11 +29,12 @@ pub struct Writes {
     pub fetch: Signal<Out, Bit>,
     pub fetch_be: Signal<Out, Bit>,
     pub data: Signal<In, Bits<128>>,
-    // CAM, as in `Reads`
+    // CAM, as in `Reads`; `req_matched` comes a cycle after `head_line`
     pub head_line: Signal<Out, Bits<26>>,
-    pub req_match: Signal<In, Bit>,
+    pub req_matched: Signal<In, Bit>,
     pub req_line: Signal<In, Bits<26>>,
     pub rwd_match: Signal<Out, Bit>,
+    pub rwd_matched: Signal<Out, Bit>,
     // memory port
     pub wr_valid: Signal<Out, Bit>,
     pub wr_ready: Signal<In, Bit>,
@@ -63,18 +64,23 @@ pub struct Writes {
     pool: Pool<8, 3>,
     state: DFF<WriteState>,
     beat: DFF<Bits<2>>,
-    allowed: DFF<Bit>,
+    /// The head was started in the cycle before: the CAM's word about it is here now.
+    fresh: DFF<Bit>,
+    start_hit: DFF<Bit>,
+    start_legal: DFF<Bit>,
+    allowed_held: DFF<Bit>,
     store_meta: DFF<Bit>,
     enables: DFF<Bits<64>>,
     /// A Cmp that found the queue's write port taken: it waits here, so that the memory port need not.
     held: DFF<Bit>,
     held_cmp: DFF<Completion>,
-    /// The error is told a cycle late, when the head is still there: the check is a long path.
+    /// The error is told two cycles after the start, when the head is still there.
     erred: DFF<Bit>,
     cmp: Signal<Local, Completion>,
     head: Signal<Local, Request>,
     hit: Signal<Local, Bit>,
     legal: Signal<Local, Bit>,
+    allowed: Signal<Local, Bit>,
     start: Signal<Local, Bit>,
     advance: Signal<Local, Bit>,
     error: Signal<Local, M2sRwd>,
@@ -95,7 +101,21 @@ impl Writes {
 impl Logic for Writes {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, state, beat, allowed, store_meta, enables, held, held_cmp, erred);
+        dff_setup!(
+            self,
+            clock,
+            state,
+            beat,
+            fresh,
+            start_hit,
+            start_legal,
+            allowed_held,
+            store_meta,
+            enables,
+            held,
+            held_cmp,
+            erred
+        );
         self.pool.clock.next = self.clock.val();
         self.pool.reset.next = self.reset.val();
 
@@ -108,9 +128,8 @@ impl Logic for Writes {
         self.pool.lookup0.next = self.head.val().line;
         self.pool.lookup1.next = self.req_line.val();
         self.rwd_match.next = self.pool.match1.val();
+        self.rwd_matched.next = self.pool.matched1.val();
         self.hit.next = self.head.val().hit == 1;
-        self.legal.next = self.rule.legal.val()
-            & !(self.hit.val() & (self.pool.match0.val() | self.req_match.val()));
         self.start.next = (self.state.q.val() == WriteState::Idle)
             & self.rwd_valid.val()
             & self.ndr_room.val()
@@ -119,12 +138,24 @@ impl Logic for Writes {
         self.pool.allocate_line.next = self.head.val().line;
         self.ndr_reserve.next = self.start.val();
 
+        // From the queue's head through the CAM is a long path: what comes of it is joined a cycle later, in time for the first beat.
+        self.fresh.d.next = self.start.val();
+        self.start_hit.d.next = self.hit.val();
+        self.start_legal.d.next = self.rule.legal.val();
+        self.legal.next = self.start_legal.q.val()
+            & !(self.start_hit.q.val() & (self.pool.matched0.val() | self.req_matched.val()));
+        self.allowed.next = self.allowed_held.q.val();
+        if self.fresh.q.val() {
+            self.allowed.next = self.start_hit.q.val() & self.legal.val();
+        }
+        self.allowed_held.d.next = self.allowed.val();
+
         self.last.next = self.beat.q.val() == 3;
         self.wr_valid.next = (self.state.q.val() == WriteState::Beats)
-            & self.allowed.q.val()
+            & self.allowed.val()
             & (!self.last.val() | !self.held.q.val());
         self.advance.next = (self.state.q.val() == WriteState::Beats)
-            & (self.wr_ready.val() | !self.allowed.q.val())
+            & (self.wr_ready.val() | !self.allowed.val())
             & (!self.last.val() | !self.held.q.val());
         self.finish.next = self.advance.val() & self.last.val();
 
@@ -135,7 +166,6 @@ impl Logic for Writes {
                 self.beat.d.next = 0.into();
                 self.enables.d.next = !bits::<64>(0);
                 if self.start.val() {
-                    self.allowed.d.next = self.hit.val() & self.legal.val();
                     self.store_meta.d.next = self.rule.store_meta.val();
                     if self.head.val().be == 1 {
                         self.state.d.next = WriteState::FetchEnables;
@@ -217,13 +247,14 @@ impl Logic for Writes {
         self.error_slot.next = bit_cast::<128, 87>(self.error_bits.val());
         self.ev_rwd.next = self.finish.val();
         self.ev_nxm.next = self.start.val() & !self.hit.val();
-        self.erred.d.next = self.start.val() & !self.legal.val();
+        self.erred.d.next = self.fresh.q.val() & !self.legal.val();
         self.ev_error.next = self.erred.q.val();
         self.ev_poison.next = self.start.val() & (self.head.val().poison == 1);
 
         if self.reset.val() {
             self.state.d.next = WriteState::Idle;
             self.held.d.next = false;
+            self.fresh.d.next = false;
         }
     }
 }

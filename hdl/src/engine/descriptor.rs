@@ -46,7 +46,8 @@ pub struct Descriptor {
     device: DFF<Bits<64>>,
     host_r: DFF<Bits<64>>,
     arg_r: DFF<Bits<64>>,
-    reserved: DFF<Bit>,
+    /// Which sixteen-bit columns of the reserved bytes are not zero: joined later, as the beats come late in their cycle.
+    reserved: DFF<Bits<8>>,
     op: Signal<Local, Bits<3>>,
     is_copy: Signal<Local, Bit>,
     is_reduce: Signal<Local, Bit>,
@@ -57,12 +58,46 @@ pub struct Descriptor {
     pages: Signal<Local, Bits<10>>,
     /// Pointers to fetch, rounded up to a line of eight, times eight.
     list_span: Signal<Local, Bits<16>>,
+    columns: Signal<Local, Bits<8>>,
 }
 
 impl Logic for Descriptor {
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(self, clock, opcode, flags, id_r, count_r, device, host_r, arg_r, reserved);
+        self.columns.next = 0.into();
+        self.columns.next = self
+            .columns
+            .val()
+            .replace_bit(0, self.data.val().get_bits::<16>(0).any());
+        self.columns.next = self
+            .columns
+            .val()
+            .replace_bit(1, self.data.val().get_bits::<16>(16).any());
+        self.columns.next = self
+            .columns
+            .val()
+            .replace_bit(2, self.data.val().get_bits::<16>(32).any());
+        self.columns.next = self
+            .columns
+            .val()
+            .replace_bit(3, self.data.val().get_bits::<16>(48).any());
+        self.columns.next = self
+            .columns
+            .val()
+            .replace_bit(4, self.data.val().get_bits::<16>(64).any());
+        self.columns.next = self
+            .columns
+            .val()
+            .replace_bit(5, self.data.val().get_bits::<16>(80).any());
+        self.columns.next = self
+            .columns
+            .val()
+            .replace_bit(6, self.data.val().get_bits::<16>(96).any());
+        self.columns.next = self
+            .columns
+            .val()
+            .replace_bit(7, self.data.val().get_bits::<16>(112).any());
         if self.load.val() {
             match self.beat.val().index() {
                 0 => {
@@ -71,14 +106,14 @@ impl Logic for Descriptor {
                     self.id_r.d.next = self.data.val().get_bits::<16>(16);
                     self.count_r.d.next = self.data.val().get_bits::<32>(32);
                     self.device.d.next = self.data.val().get_bits::<64>(64);
-                    self.reserved.d.next = false;
+                    self.reserved.d.next = 0.into();
                 }
                 1 => {
                     self.host_r.d.next = self.data.val().get_bits::<64>(0);
                     self.arg_r.d.next = self.data.val().get_bits::<64>(64);
                 }
                 _ => {
-                    self.reserved.d.next = self.reserved.q.val() | self.data.val().any();
+                    self.reserved.d.next = self.reserved.q.val() | self.columns.val();
                 }
             }
         }
@@ -129,7 +164,7 @@ impl Logic for Descriptor {
         self.bad_flags.next = self.flags.q.val().get_bits::<5>(3).any()
             | (self.list.val() & !self.is_copy.val())
             | (self.host.val() & !self.is_reduce.val() & !self.is_chase.val())
-            | self.reserved.q.val();
+            | self.reserved.q.val().any();
         self.misaligned.next = (self.uses_device.val()
             & (self.device.q.val().get_bits::<6>(0).any()
                 | (self.in_pages.val() & self.device.q.val().get_bits::<6>(6).any())))

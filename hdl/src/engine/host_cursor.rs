@@ -4,11 +4,11 @@
 use crate::prim::Fifo;
 use rust_hdl::prelude::*;
 
-/// One list entry: page number (address bits 63:12) and what is wrong with it (0 nothing, else a completion status).
+/// One list entry as it came: an address, and the reader's status. It is judged when it leaves the queue.
 #[derive(Copy, Clone, Debug, Default, PartialEq, LogicStruct)]
 pub struct Entry {
-    page: Bits<52>,
-    status: Bits<4>,
+    address: Bits<64>,
+    status: Bits<2>,
 }
 
 /// `start` loads a transfer. Then `chunk_*` offers requests that never cross a 4 KiB boundary, one per `chunk_take`.
@@ -66,9 +66,11 @@ pub struct HostCursor {
     /// The next page: 0 none, 1 and 2 being checked, 3 ready.
     step: DFF<Bits<2>>,
     page: DFF<Bits<52>>,
+    /// What is wrong with it: 0 nothing, else a completion status.
     page_status: DFF<Bits<4>>,
     bad_r: DFF<Bit>,
     head: Signal<Local, Entry>,
+    head_address: Signal<Local, Bits<64>>,
     pages: Signal<Local, Bits<10>>,
     word: Signal<Local, Bits<64>>,
     index: Signal<Local, Bits<3>>,
@@ -130,17 +132,8 @@ impl Logic for HostCursor {
             | bit_cast::<3, 1>(self.odd.q.val().into());
         self.entry_ready.next = self.odd.q.val();
         self.fifo.write.next = false;
-        self.fifo.write_data.next.page = self.word.val().get_bits::<52>(12);
-        self.fifo.write_data.next.status = 0.into();
-        if self.word.val().get_bits::<12>(0).any() {
-            self.fifo.write_data.next.status = 3.into();
-        }
-        if self.entry_status.val() == 1 {
-            self.fifo.write_data.next.status = 8.into();
-        }
-        if self.entry_status.val() == 2 {
-            self.fifo.write_data.next.status = 10.into();
-        }
+        self.fifo.write_data.next.address = self.word.val();
+        self.fifo.write_data.next.status = self.entry_status.val();
         if self.entry_valid.val() {
             self.odd.d.next = !self.odd.q.val();
             if (self.index.val() >= self.take_skip.q.val()) & self.take_left.q.val().any() {
@@ -155,13 +148,23 @@ impl Logic for HostCursor {
 
         // The next page, checked before it is needed.
         self.head.next = self.fifo.read_data.val();
+        self.head_address.next = self.head.val().address;
         self.check_granule.next = self.page.q.val().get_bits::<36>(16);
         self.fifo.read.next = false;
         if self.step.q.val() == 0 {
             if !self.fifo.empty.val() {
                 self.fifo.read.next = true;
-                self.page.d.next = self.head.val().page;
-                self.page_status.d.next = self.head.val().status;
+                self.page.d.next = self.head_address.val().get_bits::<52>(12);
+                self.page_status.d.next = 0.into();
+                if self.head_address.val().get_bits::<12>(0).any() {
+                    self.page_status.d.next = 3.into();
+                }
+                if self.head.val().status == 1 {
+                    self.page_status.d.next = 8.into();
+                }
+                if self.head.val().status == 2 {
+                    self.page_status.d.next = 10.into();
+                }
                 self.step.d.next = 1.into();
             }
         } else if self.step.q.val() == 1 {

@@ -2,8 +2,8 @@
 //! on as one stream in the order of issue.
 //!
 //! Each request owns a slot of 128 bytes in a block RAM, so a completion always has room and never waits on the memory port. A
-//! completion is matched by its tag: slot in bits 4:0, generation in bits 7:5. `flush` abandons whatever is outstanding and
-//! starts a new generation, so a late completion finds no slot and changes nothing.
+//! completion is matched by its tag: slot in bits 4:0, generation in bits 7:5. `flush` abandons whatever is outstanding: nothing is
+//! taken or given while that goes on, and it ends with a new generation, so a late completion finds no slot and changes nothing.
 
 use crate::prim::{BlockRam, LutRam};
 use rust_hdl::prelude::*;
@@ -165,6 +165,7 @@ impl Logic for HostRead {
         self.slot_number.next = self.head.q.val() + bit_cast::<6, 5>(self.gap.val());
         self.ours.next = (self.tag.val().get_bits::<3>(5) == self.generation.q.val())
             & (bit_cast::<6, 5>(self.gap.val()) < self.used.val())
+            & !self.flushing.q.val()
             & (self.cpl_data.val().get_bits::<16>(80) == self.cfg_bdf.val());
         self.asked.read_address.next = self.tag.val().get_bits::<5>(0);
         self.want.next = self.asked.read_data.val();
@@ -267,7 +268,7 @@ impl Logic for HostRead {
         self.data.read_address.next = (bit_cast::<8, 5>(self.head.q.val().get_bits::<5>(0)) << 3)
             | (bit_cast::<8, 1>(self.upper_line.val().into()) << 2)
             | bit_cast::<8, 2>(self.beat.q.val());
-        self.out_valid.next = self.o_valid.q.val();
+        self.out_valid.next = self.o_valid.q.val() & !self.flushing.q.val();
         self.out_data.next = self.data.read_data.val();
         self.out_kind.next = self.o_kind.q.val();
         self.out_status.next = self.o_status.q.val();
@@ -305,14 +306,11 @@ impl Logic for HostRead {
         self.done_high.write_address.next = self.k_slot.q.val();
         if self.flush.val() {
             self.flushing.d.next = true;
-            self.generation.d.next = self.generation.q.val() + 1;
         }
-        if self.flush.val() | self.flushing.q.val() {
+        if self.flushing.q.val() {
             self.c_ours.d.next = false;
             self.k_valid.d.next = false;
             self.o_valid.d.next = false;
-        }
-        if self.flushing.q.val() {
             self.second.d.next = false;
             self.beat.d.next = 0.into();
             if self.outstanding.val() {
@@ -327,6 +325,7 @@ impl Logic for HostRead {
                 self.head.d.next = self.head.q.val() + 1;
             } else {
                 self.flushing.d.next = false;
+                self.generation.d.next = self.generation.q.val() + 1;
             }
         }
         if self.clearing.q.val().any() {

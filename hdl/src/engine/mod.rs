@@ -15,6 +15,8 @@ pub mod dev_read;
 pub mod hdm_check;
 pub mod host_cursor;
 pub mod host_read;
+pub mod patience;
+pub mod ring;
 
 use crate::config::Config;
 use crate::prim::{BlockRam, Param};
@@ -26,6 +28,8 @@ use dev_read::DevRead;
 use hdm_check::HdmCheck;
 use host_cursor::HostCursor;
 use host_read::HostRead;
+use patience::Patience;
+use ring::Ring;
 use rust_hdl::prelude::*;
 
 #[derive(Copy, Clone, Debug, PartialEq, LogicState)]
@@ -120,32 +124,19 @@ pub struct Engine {
     hdm: HdmCheck,
     admission: Admission,
     chase: Chase,
+    ring: Ring,
+    patience: Patience,
     datapath: Datapath,
     /// One bit per 4 KiB page: set if the device owns it.
     owner: BlockRam<Bit, 20>,
     state: DFF<State>,
-    head: DFF<Bits<10>>,
-    /// Of the ring's size, `ENG_TAIL` and `head`, one cycle late.
-    mask: DFF<Bits<10>>,
-    tail: DFF<Bits<10>>,
-    next_head: DFF<Bits<10>>,
-    phase: DFF<Bit>,
-    desc_pending: DFF<Bit>,
     /// `address` holds the address of the next descriptor.
     at_desc: DFF<Bit>,
-    /// The next descriptor is there to be fetched.
-    desc_there: DFF<Bit>,
-    desc_bad: DFF<Bits<2>>,
-    /// Steps of the check that ring and completion ring lie outside the HDM range; 7 when passed.
-    ring_step: DFF<Bits<3>>,
-    fault: DFF<Bit>,
-    fault_code: DFF<Bits<8>>,
     abort: DFF<Bit>,
-    done_count: DFF<Bits<32>>,
     cycles: DFF<Bits<32>>,
-    /// Cycles left before a DMA wait is given up.
-    patience: DFF<Bits<32>>,
-    timed_out: DFF<Bit>,
+    /// What is wrong with the next line of a stream, once all before it is done; a cycle late, off the longest paths.
+    data_error: DFF<Bit>,
+    poison_error: DFF<Bit>,
     status: DFF<Bits<8>>,
     /// Device line of a transfer.
     device: DFF<Bits<26>>,
@@ -166,18 +157,15 @@ pub struct Engine {
     to_memory: Signal<Local, Bit>,
     to_host: Signal<Local, Bit>,
     chasing: Signal<Local, Bit>,
-    desc_index: Signal<Local, Bits<10>>,
-    desc_wanted: Signal<Local, Bit>,
     reads_issued: Signal<Local, Bit>,
     busy: Signal<Local, Bit>,
     host_data: Signal<Local, Bit>,
     need: Signal<Local, Bits<6>>,
-    data_error: Signal<Local, Bit>,
+    /// Completion status of the host stream's beat, 0 if it is good.
     host_error: Signal<Local, Bits<8>>,
     record: Signal<Local, Bits<64>>,
-    poison_error: Signal<Local, Bit>,
-    dma_wait: Signal<Local, Bit>,
-    dma_progress: Signal<Local, Bit>,
+    /// The host reader is to be flushed, for reasons other than the ring's.
+    give_up: Signal<Local, Bit>,
     base: Signal<Local, Bits<59>>,
     offset: Signal<Local, Bits<23>>,
     result_done: Signal<Local, Bits<32>>,
@@ -206,23 +194,11 @@ impl Logic for Engine {
             self,
             clock,
             state,
-            head,
-            mask,
-            tail,
-            next_head,
-            phase,
-            desc_pending,
             at_desc,
-            desc_there,
-            desc_bad,
-            ring_step,
-            fault,
-            fault_code,
             abort,
-            done_count,
             cycles,
-            patience,
-            timed_out,
+            data_error,
+            poison_error,
             status,
             device,
             page,
@@ -247,6 +223,9 @@ impl Logic for Engine {
         self.admission.reset.next = self.reset.val();
         self.chase.clock.next = self.clock.val();
         self.chase.reset.next = self.reset.val();
+        self.ring.clock.next = self.clock.val();
+        self.ring.reset.next = self.reset.val();
+        self.patience.clock.next = self.clock.val();
         self.desc.clock.next = self.clock.val();
         self.hdm.clock.next = self.clock.val();
         self.owner.clock.next = self.clock.val();
@@ -293,33 +272,31 @@ impl Logic for Engine {
         self.busy.next = (self.state.q.val() != State::Idle) & (self.state.q.val() != State::Sweep);
 
         // The ring.
-        self.mask.d.next = (bits::<10>(1) << self.eng_ring_log2.val()) - 1;
-        self.tail.d.next = self.eng_tail.val() & self.mask.q.val();
-        self.next_head.d.next = (self.head.q.val() + 1) & self.mask.q.val();
-        self.desc_index.next = self.head.q.val();
-        if self.busy.val() {
-            self.desc_index.next = self.next_head.q.val();
-        }
         self.reads_issued.next = (self.state.q.val() == State::Idle)
             | ((self.state.q.val() == State::Run)
                 & (!self.from_host.val() | self.cursor.ended.val())
                 & self.cursor.list_fetched.val());
-        self.desc_there.d.next = (self.desc_index.val() != self.tail.q.val())
-            & (self.ring_step.q.val() == 7)
-            & self.eng_enable.val()
-            & self.cfg_bme.val()
-            & !self.abort.q.val()
-            & !self.fault.q.val();
-        self.desc_wanted.next = self.at_desc.q.val()
-            & self.desc_there.q.val()
-            & self.reads_issued.val()
-            & !self.desc_pending.q.val()
-            & !self.abort.q.val()
-            & self.eng_enable.val();
+        self.ring.enable.next = self.eng_enable.val();
+        self.ring.bus_master.next = self.cfg_bme.val();
+        self.ring.ring.next = self.eng_ring.val();
+        self.ring.ring_log2.next = self.eng_ring_log2.val();
+        self.ring.tail.next = self.eng_tail.val();
+        self.ring.completions.next = self.eng_cpl.val();
+        self.ring.idle.next = self.state.q.val() == State::Idle;
+        self.ring.busy.next = self.busy.val();
+        self.ring.abort.next = self.abort.q.val();
+        self.ring.reads_issued.next = self.reads_issued.val();
+        self.ring.addressed.next = self.at_desc.q.val();
+        self.ring.fetched.next = false;
+        self.ring.timed_out.next = self.patience.timed_out.val();
+        self.ring.record_lost.next = false;
+        self.ring.retire.next = false;
+        self.ring.restart.next = false;
+        self.give_up.next = false;
 
         // One adder for the addresses of descriptors, records and host pointers.
         self.base.next = bit_cast::<59, 58>(self.eng_ring.val()) << 1;
-        self.offset.next = bit_cast::<23, 10>(self.desc_index.val()) << 1;
+        self.offset.next = bit_cast::<23, 10>(self.ring.index.val()) << 1;
         self.at_desc.d.next = false;
         if (self.state.q.val() == State::Finish)
             | (self.state.q.val() == State::Settle)
@@ -327,7 +304,7 @@ impl Logic for Engine {
             | (self.state.q.val() == State::RecordData)
         {
             self.base.next = self.eng_cpl.val();
-            self.offset.next = bit_cast::<23, 10>(self.head.q.val());
+            self.offset.next = bit_cast::<23, 10>(self.ring.head.val());
         } else if self.chasing.val() {
             self.base.next = bit_cast::<59, 58>(self.desc.host_line.val()) << 1;
             self.offset.next =
@@ -338,10 +315,7 @@ impl Logic for Engine {
         self.address.d.next = self.base.val() + bit_cast::<59, 23>(self.offset.val());
 
         // What the HDM check looks at: the rings, a descriptor's range, a pointer, a list's page.
-        self.hdm.granule.next = self.eng_ring.val().get_bits::<36>(22);
-        if self.ring_step.q.val().get_bit(2) {
-            self.hdm.granule.next = self.eng_cpl.val().get_bits::<36>(23);
-        }
+        self.hdm.granule.next = self.ring.granule.val();
         if (self.state.q.val() == State::Check) | (self.state.q.val() == State::Admit) {
             self.hdm.granule.next = self.admission.granule.val();
         }
@@ -352,6 +326,7 @@ impl Logic for Engine {
             self.hdm.granule.next = self.cursor.check_granule.val();
         }
         self.cursor.check_hit.next = self.hdm.hit.val();
+        self.ring.hit.next = self.hdm.hit.val();
         self.admission.hit.next = self.hdm.hit.val();
         self.chase.hdm_hit.next = self.hdm.hit.val();
 
@@ -360,7 +335,6 @@ impl Logic for Engine {
         self.host_read.issue_line.next = self.address.q.val().get_bits::<58>(1);
         self.host_read.issue_two.next = false;
         self.host_read.issue_kind.next = 2.into();
-        self.host_read.flush.next = false;
         self.cursor.fetch_ready.next = false;
         self.cursor.chunk_take.next = false;
         self.chase.host_ready.next = false;
@@ -383,11 +357,9 @@ impl Logic for Engine {
             self.host_read.issue_kind.next = 0.into();
             self.chase.host_ready.next =
                 self.host_read.issue_valid.val() & self.host_read.issue_ready.val();
-        } else if self.desc_wanted.val() {
+        } else if self.ring.wanted.val() {
             self.host_read.issue_valid.next = true;
-            if self.host_read.issue_ready.val() {
-                self.desc_pending.d.next = true;
-            }
+            self.ring.fetched.next = self.host_read.issue_ready.val();
         }
 
         // Requests to the memory.
@@ -492,7 +464,8 @@ impl Logic for Engine {
         }
 
         // A DMA wait that goes on for too long.
-        self.dma_wait.next = (self.host_read.waiting.val()
+        self.patience.limit.next = self.eng_timeout.val();
+        self.patience.waiting.next = (self.host_read.waiting.val()
             & ((self.host_read.head_kind.val() != 2)
                 | (self.state.q.val() == State::Idle)
                 | (self.state.q.val() == State::Drain)))
@@ -505,29 +478,23 @@ impl Logic for Engine {
                 & ((self.state.q.val() == State::Run)
                     | self.chasing.val()
                     | (self.state.q.val() == State::RecordData)));
-        self.dma_progress.next = self.host_read.progress.val()
+        self.patience.progress.next = self.host_read.progress.val()
             | (self.host_read.issue_valid.val() & self.host_read.issue_ready.val())
             | (self.wr_valid.val() & self.wr_ready.val())
             | self.wr_pop.val();
-        self.patience.d.next = self.eng_timeout.val();
-        if self.dma_wait.val() & !self.dma_progress.val() {
-            self.patience.d.next = self.patience.q.val() - 1;
-        }
-        // Registered: a flush stops requests, and requests are progress.
-        self.timed_out.d.next = self.dma_wait.val()
-            & !self.dma_progress.val()
-            & !self.patience.q.val().any()
-            & !self.timed_out.q.val();
 
-        // What is wrong with the next line of a stream, once all before it is done.
-        self.data_error.next = self.host_data.val()
-            & self.host_read.out_status.val().any()
-            & !self.datapath.full.val();
-        self.host_error.next = 8.into();
+        // An error stays where it is until the stream is flushed.
+        self.host_error.next = 0.into();
+        if self.host_read.out_status.val().any() {
+            self.host_error.next = 8.into();
+        }
         if self.host_read.out_status.val() == 2 {
             self.host_error.next = 10.into();
         }
-        self.poison_error.next = (self.dev_read.poisoned.val() & !self.datapath.full.val())
+        self.data_error.d.next = self.host_data.val()
+            & self.host_read.out_status.val().any()
+            & !self.datapath.full.val();
+        self.poison_error.d.next = (self.dev_read.poisoned.val() & !self.datapath.full.val())
             | (self.to_host.val()
                 & self.dev_read.poison_seen.val()
                 & !self.tx_active.q.val()
@@ -559,10 +526,10 @@ impl Logic for Engine {
         self.chase.owner.next = self.owner.read_data.val();
         self.chase.failed.next = 0.into();
         if self.desc.host.val() {
-            if self.data_error.val() {
+            if self.data_error.q.val() {
                 self.chase.failed.next = self.host_error.val();
             }
-        } else if self.poison_error.val() {
+        } else if self.poison_error.q.val() {
             self.chase.failed.next = 10.into();
         }
         self.owner.read.next = true;
@@ -573,6 +540,9 @@ impl Logic for Engine {
         self.owner.write.next = false;
         self.owner.write_address.next = self.page.q.val();
         self.owner.write_data.next = self.desc.arg.val().get_bit(0);
+        self.ring.beat_valid.next = self.host_read.out_valid.val();
+        self.ring.beat.next = self.host_read.out_beat.val();
+        self.ring.beat_error.next = self.host_error.val();
         self.desc.load.next = false;
         self.desc.beat.next = self.host_read.out_beat.val();
         self.desc.data.next = self.host_read.out_data.val();
@@ -598,54 +568,14 @@ impl Logic for Engine {
             State::Idle => {
                 self.host_read.out_ready.next = self.eng_enable.val();
                 self.desc.load.next = self.host_read.out_valid.val();
-                // Three cycles for the ring's address, three for the completion ring's.
-                if self.eng_enable.val() & !self.fault.q.val() & (self.ring_step.q.val() != 7) {
-                    self.ring_step.d.next = self.ring_step.q.val() + 1;
-                    if ((self.ring_step.q.val() == 3) | (self.ring_step.q.val() == 6))
-                        & self.hdm.hit.val()
-                    {
-                        self.fault.d.next = true;
-                        self.fault_code.d.next = 6.into();
-                    }
+                if self.host_read.out_valid.val() & (self.host_read.out_beat.val() == 0) {
+                    self.cycles.d.next = 0.into();
                 }
-                if self.eng_enable.val()
-                    & !self.fault.q.val()
-                    & ((self.eng_ring_log2.val() < 2) | (self.eng_ring_log2.val() > 10))
-                {
-                    self.fault.d.next = true;
-                    self.fault_code.d.next = 4.into();
-                }
-                if !self.eng_enable.val() {
-                    // Software may change the ring now: what was fetched from the old one is void.
-                    self.ring_step.d.next = 0.into();
-                    self.host_read.flush.next = self.desc_pending.q.val();
-                    self.desc_pending.d.next = false;
-                } else if self.host_read.out_valid.val() {
-                    self.desc_bad.d.next = self.desc_bad.q.val() | self.host_read.out_status.val();
-                    if self.host_read.out_beat.val() == 0 {
-                        self.cycles.d.next = 0.into();
-                        self.desc_bad.d.next = self.host_read.out_status.val();
-                    }
-                    if self.host_read.out_beat.val() == 3 {
-                        self.desc_pending.d.next = false;
-                        self.state.d.next = State::Check;
-                        if self.host_read.out_status.val().any() | self.desc_bad.q.val().any() {
-                            self.state.d.next = State::Idle;
-                            self.fault.d.next = true;
-                            self.fault_code.d.next = self.host_error.val();
-                        }
-                    }
-                }
-                if self.timed_out.q.val() {
-                    self.fault.d.next = true;
-                    self.fault_code.d.next = 9.into();
-                    self.host_read.flush.next = true;
-                    self.desc_pending.d.next = false;
+                if self.ring.start.val() {
+                    self.state.d.next = State::Check;
                 }
                 if self.abort.q.val() {
                     self.state.d.next = State::Abort;
-                    self.host_read.flush.next = true;
-                    self.desc_pending.d.next = false;
                 }
             }
             State::Check => {
@@ -687,8 +617,7 @@ impl Logic for Engine {
                     self.limit_status.d.next = bit_cast::<8, 4>(self.cursor.bad_status.val());
                 }
                 if self.abort.q.val() {
-                    self.host_read.flush.next = true;
-                    self.desc_pending.d.next = false;
+                    self.give_up.next = true;
                     self.state.d.next = State::Drain;
                 } else if self.done.q.val() == self.limit.q.val() {
                     self.status.d.next = self.limit_status.q.val();
@@ -696,15 +625,14 @@ impl Logic for Engine {
                     if self.limit_status.q.val().any() {
                         self.state.d.next = State::Drain;
                     }
-                } else if self.timed_out.q.val() {
+                } else if self.patience.timed_out.val() {
                     self.status.d.next = 9.into();
-                    self.host_read.flush.next = true;
-                    self.desc_pending.d.next = false;
+                    self.give_up.next = true;
                     self.state.d.next = State::Drain;
-                } else if self.from_host.val() & self.data_error.val() {
+                } else if self.from_host.val() & self.data_error.q.val() {
                     self.status.d.next = self.host_error.val();
                     self.state.d.next = State::Drain;
-                } else if self.from_device.val() & self.poison_error.val() {
+                } else if self.from_device.val() & self.poison_error.q.val() {
                     self.status.d.next = 10.into();
                     self.state.d.next = State::Drain;
                 }
@@ -720,12 +648,12 @@ impl Logic for Engine {
                 if self.chase.done.val() {
                     self.status.d.next = self.chase.status.val();
                     self.state.d.next = State::Drain;
-                } else if self.timed_out.q.val() {
+                } else if self.patience.timed_out.val() {
                     self.status.d.next = 9.into();
                 }
-                if self.abort.q.val() | (self.timed_out.q.val() & !self.chase.done.val()) {
+                if self.abort.q.val() | (self.patience.timed_out.val() & !self.chase.done.val()) {
                     self.chase.stop.next = true;
-                    self.host_read.flush.next = true;
+                    self.give_up.next = true;
                     self.state.d.next = State::Drain;
                 }
             }
@@ -743,9 +671,8 @@ impl Logic for Engine {
                         self.state.d.next = State::Finish;
                     }
                 }
-                if self.timed_out.q.val() {
-                    self.host_read.flush.next = true;
-                    self.desc_pending.d.next = false;
+                if self.patience.timed_out.val() {
+                    self.give_up.next = true;
                 }
             }
             State::Finish => {
@@ -754,16 +681,14 @@ impl Logic for Engine {
             State::Settle => {
                 if self.mem_wr_idle.val() {
                     self.state.d.next = State::Record;
-                } else if self.timed_out.q.val() {
-                    self.fault.d.next = true;
-                    self.fault_code.d.next = 9.into();
+                } else if self.patience.timed_out.val() {
+                    self.ring.record_lost.next = true;
                     self.datapath.clear.next = true;
                     self.state.d.next = State::Idle;
                 }
                 if self.abort.q.val() {
                     self.state.d.next = State::Abort;
-                    self.host_read.flush.next = true;
-                    self.desc_pending.d.next = false;
+                    self.give_up.next = true;
                 }
             }
             State::Record => {
@@ -772,25 +697,19 @@ impl Logic for Engine {
             State::RecordData => {
                 if self.wr_pop.val() & (self.tx_left.q.val() == 1) {
                     self.irq_r.d.next = self.desc.irq.val();
-                    self.head.d.next = self.next_head.q.val();
-                    if !self.next_head.q.val().any() {
-                        self.phase.d.next = !self.phase.q.val();
-                    }
-                    self.done_count.d.next = self.done_count.q.val() + 1;
+                    self.ring.retire.next = true;
                     self.datapath.clear.next = true;
                     self.state.d.next = State::Idle;
                 } else if !self.tx_active.q.val() & !(self.wr_valid.val() & self.wr_ready.val()) {
-                    if self.timed_out.q.val() {
-                        self.fault.d.next = true;
-                        self.fault_code.d.next = 9.into();
+                    if self.patience.timed_out.val() {
+                        self.ring.record_lost.next = true;
                         self.datapath.clear.next = true;
                         self.state.d.next = State::Idle;
                     }
                     if self.abort.q.val() {
                         self.datapath.clear.next = true;
                         self.state.d.next = State::Abort;
-                        self.host_read.flush.next = true;
-                        self.desc_pending.d.next = false;
+                        self.give_up.next = true;
                     }
                 }
             }
@@ -798,11 +717,7 @@ impl Logic for Engine {
                 self.host_read.out_ready.next = true;
                 if self.host_read.idle.val() {
                     self.abort.d.next = false;
-                    self.head.d.next = 0.into();
-                    self.phase.d.next = true;
-                    self.fault.d.next = false;
-                    self.fault_code.d.next = 0.into();
-                    self.ring_step.d.next = 0.into();
+                    self.ring.restart.next = true;
                     self.state.d.next = State::Idle;
                 }
             }
@@ -810,6 +725,9 @@ impl Logic for Engine {
                 self.state.d.next = State::Idle;
             }
         }
+
+        self.ring.lost.next = self.give_up.val();
+        self.host_read.flush.next = self.give_up.val() | self.ring.flush.val();
 
         // The record. Units done: all of them if the outcome is good.
         self.result_done.next = bit_cast::<32, 16>(self.done.q.val()) << 6;
@@ -824,7 +742,7 @@ impl Logic for Engine {
         }
         self.record.next = bit_cast::<64, 16>(self.desc.id.val())
             | (bit_cast::<64, 8>(self.status.q.val()) << 16)
-            | (bit_cast::<64, 1>(self.phase.q.val().into()) << 24)
+            | (bit_cast::<64, 1>(self.ring.phase.val().into()) << 24)
             | (bit_cast::<64, 32>(self.result_done.val()) << 32);
         self.datapath.record.next = self.record.val();
 
@@ -832,26 +750,18 @@ impl Logic for Engine {
             self.abort.d.next = true;
         }
         self.swept.next = self.state.q.val() != State::Sweep;
-        self.eng_busy.next =
-            self.busy.val() | (self.head.q.val() != self.tail.q.val()) | self.abort.q.val();
-        self.eng_fault.next = self.fault.q.val();
-        self.eng_fault_code.next = self.fault_code.q.val();
-        self.eng_head.next = self.head.q.val();
-        self.eng_done.next = self.done_count.q.val();
+        self.eng_busy.next = self.busy.val() | self.ring.more.val() | self.abort.q.val();
+        self.eng_fault.next = self.ring.fault.val();
+        self.eng_fault_code.next = self.ring.fault_code.val();
+        self.eng_head.next = self.ring.head.val();
+        self.eng_done.next = self.ring.done_count.val();
         self.irq.next = self.irq_r.q.val();
         self.irq_vector.next = self.eng_vector.val();
         if self.reset.val() {
             self.state.d.next = State::Sweep;
             self.page.d.next = 0.into();
-            self.head.d.next = 0.into();
-            self.phase.d.next = true;
-            self.desc_pending.d.next = false;
             self.at_desc.d.next = false;
-            self.ring_step.d.next = 0.into();
-            self.fault.d.next = false;
-            self.fault_code.d.next = 0.into();
             self.abort.d.next = false;
-            self.done_count.d.next = 0.into();
             self.tx_active.d.next = false;
             self.irq_r.d.next = false;
         }

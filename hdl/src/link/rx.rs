@@ -16,7 +16,7 @@ pub struct Rx {
     pub rx_slot: Signal<In, Bits<128>>,
     pub rx_sof: Signal<In, Bit>,
     pub rx_crc: Signal<In, Bits<16>>,
-    // address decode (combinational)
+    // address decode (combinational, from a register)
     pub address: Signal<Out, Bits<46>>,
     pub hit: Signal<In, Bit>,
     pub line: Signal<In, Bits<26>>,
@@ -61,6 +61,8 @@ pub struct Rx {
     s2_index: DFF<Bits<2>>,
     s2_slot: DFF<Bits<128>>,
     s2_crc: DFF<Bits<16>>,
+    /// HPA[51:6] of the slot, if it is a request: picked out a cycle early, since the address decode is a long path.
+    s2_address: DFF<Bits<46>>,
     // flit state, held from slot 0
     formats: DFF<Bits<9>>,
     control: DFF<Bit>,
@@ -110,11 +112,17 @@ pub struct Rx {
     accept: Signal<Local, Bit>,
     llctrl: Signal<Local, Bits<4>>,
     subtype: Signal<Local, Bits<4>>,
+    formats_next: Signal<Local, Bits<9>>,
+    s1_rwd: Signal<Local, Bit>,
+    s1_message: Signal<Local, Bits<87>>,
+    s1_req: View<M2sReq, 87>,
+    s1_rwd_view: View<M2sRwd, 87>,
     req_address: Signal<Local, Bits<47>>,
     request: Signal<Local, Request>,
     rwd_head: Signal<Local, Request>,
-    drs_code: Signal<Local, Bits<4>>,
-    rsp_code: Signal<Local, Bits<4>>,
+    /// Credit nibbles of the flit accepted in the cycle before.
+    drs_code: DFF<Bits<4>>,
+    rsp_code: DFF<Bits<4>>,
     ndr_power: Signal<Local, Bits<8>>,
     drs_power: Signal<Local, Bits<8>>,
 }
@@ -124,9 +132,9 @@ impl Logic for Rx {
     fn update(&mut self) {
         dff_setup!(
             self, clock, aligned, s1_valid, s1_index, s1_slot, s1_crc, acc, s2_valid, s2_index,
-            s2_slot, s2_crc, formats, control, be, all_data, rwd_seen, credits, is_init, exempt,
-            roll, roll_good, init_seen, flit_seen, dead, chunk_wr, chunk_good, chunk_rd,
-            chunk_next, chunk_be
+            s2_slot, s2_crc, s2_address, formats, control, be, all_data, rwd_seen, credits,
+            is_init, exempt, roll, roll_good, init_seen, flit_seen, dead, chunk_wr, chunk_good,
+            chunk_rd, chunk_next, chunk_be, drs_code, rsp_code
         );
         self.reqs.clock.next = self.clock.val();
         self.rwds.clock.next = self.clock.val();
@@ -200,10 +208,16 @@ impl Logic for Rx {
             & (self.first.val() | !self.rwd_seen.q.val());
 
         // Flit state
+        self.formats_next.next = self.formats.q.val();
         if self.s2_valid.q.val() {
-            self.formats.d.next = self.formats.q.val() >> 3;
+            self.formats_next.next = self.formats.q.val() >> 3;
             if self.first.val() {
-                self.formats.d.next = self.slot.val().get_bits::<9>(8);
+                self.formats_next.next = self.slot.val().get_bits::<9>(8);
+            }
+        }
+        self.formats.d.next = self.formats_next.val();
+        if self.s2_valid.q.val() {
+            if self.first.val() {
                 self.control.d.next = self.now_control.val();
                 self.be.d.next = self.now_be.val();
                 self.all_data.d.next = self.now_all_data.val();
@@ -226,6 +240,22 @@ impl Logic for Rx {
             }
         }
 
+        // The next slot's address, while that slot is in stage 1. Req and RwD hold it a bit apart; what is no request has none, and any
+        // bits will do.
+        self.s1_message.next = self.s1_slot.q.val().get_bits::<87>(0);
+        self.s1_rwd.next = self.formats_next.val().get_bits::<3>(0) == 5;
+        if self.s1_index.q.val() == 0 {
+            self.s1_message.next = self.s1_slot.q.val().get_bits::<87>(32);
+            self.s1_rwd.next = self.s1_slot.q.val().get_bits::<3>(5) == 4;
+        }
+        self.s1_req.raw.next = self.s1_message.val();
+        self.s1_rwd_view.raw.next = self.s1_message.val();
+        self.req_address.next = self.s1_req.msg.val().address;
+        self.s2_address.d.next = self.req_address.val().get_bits::<46>(1);
+        if self.s1_rwd.val() {
+            self.s2_address.d.next = self.s1_rwd_view.msg.val().address;
+        }
+
         // Rollover
         self.roll_next.next = self.roll.q.val();
         if self.is_data.val() {
@@ -240,8 +270,7 @@ impl Logic for Rx {
         self.roll.d.next = self.roll_next.val();
 
         // The request, with its address decoded
-        self.req_address.next = self.req_view.msg.val().address;
-        self.address.next = self.req_address.val().get_bits::<46>(1);
+        self.address.next = self.s2_address.q.val();
         self.request.next.opcode = self.req_view.msg.val().opcode;
         self.request.next.snp_type = self.req_view.msg.val().snp_type;
         self.request.next.meta_field = self.req_view.msg.val().meta_field;
@@ -251,7 +280,6 @@ impl Logic for Rx {
         self.request.next.poison = 0.into();
         self.request.next.be = 0.into();
         if self.is_rwd.val() {
-            self.address.next = self.rwd_view.msg.val().address;
             self.request.next.poison = self.rwd_view.msg.val().poison;
             if self.now_be.val() {
                 self.request.next.be = 1.into();
@@ -286,14 +314,14 @@ impl Logic for Rx {
         self.rwds.commit.next = self.accept.val();
         self.reqs.abort.next = self.last.val() & !self.accept.val();
         self.rwds.abort.next = self.last.val() & !self.accept.val();
-        self.drs_code.next = 0.into();
-        self.rsp_code.next = 0.into();
+        self.drs_code.d.next = 0.into();
+        self.rsp_code.d.next = 0.into();
         if self.last.val() {
             if self.accept.val() {
                 self.roll_good.d.next = self.roll_next.val();
                 self.chunk_good.d.next = self.chunk_end.val();
-                self.rsp_code.next = self.credits.q.val().get_bits::<4>(0);
-                self.drs_code.next = self.credits.q.val().get_bits::<4>(4);
+                self.rsp_code.d.next = self.credits.q.val().get_bits::<4>(0);
+                self.drs_code.d.next = self.credits.q.val().get_bits::<4>(4);
                 if self.is_init.q.val() {
                     self.init_seen.d.next = true;
                 }
@@ -328,13 +356,13 @@ impl Logic for Rx {
         // Credit nibbles: bit 3 = CXL.mem, then 0, 1, 2, 4, ... 64.
         // Code n is 2^(n-1): one shifted left by n, without its lowest bit.
         self.ndr_credit.next = 0.into();
-        self.ndr_power.next = bits::<8>(1) << self.rsp_code.val().get_bits::<3>(0);
-        if self.rsp_code.val().get_bit(3) {
+        self.ndr_power.next = bits::<8>(1) << self.rsp_code.q.val().get_bits::<3>(0);
+        if self.rsp_code.q.val().get_bit(3) {
             self.ndr_credit.next = self.ndr_power.val().get_bits::<7>(1);
         }
         self.drs_credit.next = 0.into();
-        self.drs_power.next = bits::<8>(1) << self.drs_code.val().get_bits::<3>(0);
-        if self.drs_code.val().get_bit(3) {
+        self.drs_power.next = bits::<8>(1) << self.drs_code.q.val().get_bits::<3>(0);
+        if self.drs_code.q.val().get_bit(3) {
             self.drs_credit.next = self.drs_power.val().get_bits::<7>(1);
         }
 
@@ -392,6 +420,8 @@ impl Logic for Rx {
             self.chunk_good.d.next = 0.into();
             self.chunk_rd.d.next = 0.into();
             self.chunk_next.d.next = 0.into();
+            self.rsp_code.d.next = 0.into();
+            self.drs_code.d.next = 0.into();
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A flit's header names the format of all four slots, so everything is decided at slot 0 from what is *complete* by then: H3 carries a
 //! DRS header and an NDR, H4 two NDRs, G slots only data; with data waiting no slot stays empty (four lines in five flits,
-//! `cxl-mem 8.3`). Two cycles from the decision to the pins.
+//! `cxl-mem 8.3`). Two cycles from the decision to the pins: the packer fills a slot register, and the CRC starts from there.
 
 use super::crc::CrcStep;
 use super::messages::{Completion, S2mDrs, S2mNdr};
@@ -60,11 +60,10 @@ pub struct Tx {
     // packer
     index: DFF<Bits<2>>,
     roll: DFF<Bits<3>>,
-    // stage P: header word or data from the chunk buffer
+    // stage P: a slot, whatever it is made of; all that goes to the wire passes here
     p_valid: DFF<Bit>,
     p_first: DFF<Bit>,
-    p_data: DFF<Bit>,
-    p_word: DFF<Bits<128>>,
+    p_slot: DFF<Bits<128>>,
     // output
     step: CrcStep,
     acc: DFF<Bits<16>>,
@@ -87,7 +86,9 @@ pub struct Tx {
     retry_idle: Signal<Local, Bit>,
     start: Signal<Local, Bit>,
     roll_now: Signal<Local, Bits<3>>,
+    has_data: Signal<Local, Bit>,
     send_data: Signal<Local, Bit>,
+    chunk_next: Signal<Local, Bits<6>>,
     word: Signal<Local, Bits<128>>,
     req_code: Signal<Local, Bits<4>>,
     req_amount: Signal<Local, Bits<5>>,
@@ -102,7 +103,7 @@ pub struct Tx {
     drs_bits: Signal<Local, Bits<40>>,
     ndr0_bits: Signal<Local, Bits<30>>,
     ndr1_bits: Signal<Local, Bits<30>>,
-    slot: Signal<Local, Bits<128>>,
+    made: Signal<Local, Bits<128>>,
     ndr_gain: Signal<Local, Bits<10>>,
     drs_gain: Signal<Local, Bits<10>>,
     req_credits: Param<Bits<5>>,
@@ -138,8 +139,7 @@ impl Logic for Tx {
             roll,
             p_valid,
             p_first,
-            p_data,
-            p_word,
+            p_slot,
             acc,
             o_valid,
             o_first,
@@ -322,16 +322,34 @@ impl Logic for Tx {
             }
         }
 
+        // Data: the buffer's output is always the next chunk, read a cycle before the packer asks for it. Chunk k of a line enters
+        // the buffer at least two cycles before it is taken here (`Reads::contiguous`), so that it costs no latency.
+        self.has_data.next = self.roll.q.val() != 0;
+        if self.at_start.val() {
+            self.has_data.next = self.all_data.val();
+        }
+        self.send_data.next = self.has_data.val() & self.advance.val();
+        self.chunk_next.next = self.chunk_rd.q.val();
+        if self.send_data.val() {
+            self.chunk_next.next = self.chunk_rd.q.val() + 1;
+        }
+        self.chunk_rd.d.next = self.chunk_next.val();
+        self.chunks.read.next = true;
+        self.chunks.read_address.next = self.chunk_next.val();
+        self.line_sent.next = self.send_data.val() & (self.chunk_rd.q.val().get_bits::<2>(0) == 3);
+        self.made.next = self.word.val();
+        if self.has_data.val() {
+            self.made.next = self.chunks.read_data.val();
+        }
+
         // Stage P
-        self.send_data.next = false;
         self.ndrs.take.next = 0.into();
         self.drss.read.next = false;
         if self.advance.val() {
             self.p_first.d.next = self.start.val();
-            self.p_word.d.next = self.word.val();
+            self.p_slot.d.next = self.made.val();
             if self.at_start.val() {
                 self.p_valid.d.next = self.start.val();
-                self.send_data.next = self.start.val() & self.all_data.val();
                 if self.start.val() {
                     self.index.d.next = 1.into();
                     self.drss.read.next = self.take_drs.val();
@@ -347,9 +365,7 @@ impl Logic for Tx {
             } else {
                 self.p_valid.d.next = true;
                 self.index.d.next = self.index.q.val() + 1;
-                self.send_data.next = self.roll.q.val() != 0;
             }
-            self.p_data.d.next = self.send_data.val();
         }
         self.roll.d.next = self.roll.q.val();
         if self.send_data.val() {
@@ -358,21 +374,11 @@ impl Logic for Tx {
         if self.start.val() & self.take_drs.val() {
             self.roll.d.next = self.roll_now.val();
         }
-        self.chunks.read.next = self.advance.val();
-        self.chunks.read_address.next = self.chunk_rd.q.val();
-        if self.send_data.val() {
-            self.chunk_rd.d.next = self.chunk_rd.q.val() + 1;
-        }
-        self.line_sent.next = self.send_data.val() & (self.chunk_rd.q.val().get_bits::<2>(0) == 3);
         self.taken.d.next = self.ndrs.take.val();
         self.ndr_taken.next = self.taken.q.val();
 
-        // Output
-        self.slot.next = self.p_word.q.val();
-        if self.p_data.q.val() {
-            self.slot.next = self.chunks.read_data.val();
-        }
-        self.step.slot.next = self.slot.val();
+        // Output: slot and CRC
+        self.step.slot.next = self.p_slot.q.val();
         self.step.acc.next = self.acc.q.val();
         if self.p_first.q.val() {
             self.step.acc.next = 0.into();
@@ -380,7 +386,7 @@ impl Logic for Tx {
         if self.advance.val() {
             self.o_valid.d.next = self.p_valid.q.val();
             self.o_first.d.next = self.p_first.q.val();
-            self.o_slot.d.next = self.slot.val();
+            self.o_slot.d.next = self.p_slot.q.val();
             self.acc.d.next = self.step.crc.val();
         }
         self.tx_valid.next = self.o_valid.q.val();

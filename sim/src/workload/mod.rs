@@ -1,8 +1,10 @@
 //! Measurements: bandwidth of saturating mixes, dependent latencies, and what the harness costs. They return numbers; printing is the caller's.
 
 mod harness;
+mod stages;
 
 pub use harness::{harness_cost, HarnessCost};
+pub use stages::{stages, Breakdown, StageError};
 
 use crate::home::golden::LINE;
 use crate::home::HomeError;

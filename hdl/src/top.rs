@@ -5,6 +5,7 @@ use crate::coherence::reads::Reads;
 use crate::coherence::writes::Writes;
 use crate::config::{Backend, Config};
 use crate::io::Io;
+use crate::link::retry::LinkRetry;
 use crate::link::rx::Rx;
 use crate::link::tx::Tx;
 use crate::memory::arbiter::Arbiter;
@@ -26,6 +27,11 @@ pub struct Top {
     pub tx_sof: Signal<Out, Bit>,
     pub tx_crc: Signal<Out, Bits<16>>,
     pub tx_ready: Signal<In, Bit>,
+    // physical layer: is down (re-initialises); shall re-initialise
+    pub phy_down: Signal<In, Bit>,
+    pub phy_reinit: Signal<Out, Bit>,
+    /// 0: this end is silent and has forgotten the link, as after a reset.
+    pub link_enabled: Signal<Out, Bit>,
     // TLP beats from and to the host
     pub tlp_rx_valid: Signal<In, Bit>,
     pub tlp_rx_data: Signal<In, Bits<128>>,
@@ -66,6 +72,7 @@ pub struct Top {
     rx: Rx,
     hdm: Hdm,
     tx: Tx,
+    retry: LinkRetry,
     reads: Reads,
     writes: Writes,
     arbiter: Arbiter,
@@ -79,6 +86,7 @@ pub struct Top {
     error_seen: DFF<Bit>,
     error_header: DFF<Bits<128>>,
     load: Signal<Local, Bits<6>>,
+    seq: Signal<Local, Bit>,
     /// Room for both paths to reserve in the same cycle.
     ndr_room: DFF<Bit>,
     ndr_next: Signal<Local, Bits<6>>,
@@ -119,6 +127,7 @@ impl Logic for Top {
         self.hdm.clock.next = self.clock.val();
         self.rx.clock.next = self.clock.val();
         self.tx.clock.next = self.clock.val();
+        self.retry.clock.next = self.clock.val();
         self.reads.clock.next = self.clock.val();
         self.writes.clock.next = self.clock.val();
         self.arbiter.clock.next = self.clock.val();
@@ -134,6 +143,7 @@ impl Logic for Top {
         self.memory.reset.next = self.reset.val();
         self.rx.reset.next = self.link_down.q.val();
         self.tx.reset.next = self.link_down.q.val();
+        self.retry.reset.next = self.link_down.q.val();
         self.reads.reset.next = self.link_down.q.val();
         self.writes.reset.next = self.link_down.q.val();
 
@@ -242,7 +252,68 @@ impl Logic for Top {
         self.tx.req_popped.next = self.reads.req_pop.val();
         self.tx.rwd_popped.next = self.writes.rwd_pop.val();
         self.io.link_up.next =
-            self.tx.init_sent.val() & self.rx.init_received.val() & !self.rx.failed.val();
+            self.tx.init_sent.val() & self.rx.init_received.val() & !self.retry.aborted.val();
+
+        // Link-level retry
+        self.retry.timeout.next = self.io.llr_timeout.val();
+        self.retry.max_num_retry.next = self.io.llr_max_num_retry.val();
+        self.retry.max_num_phy_reinit.next = self.io.llr_max_num_phy_reinit.val();
+        self.retry.tail.next = 0.into();
+        self.retry.phy_down.next = self.phy_down.val();
+        self.phy_reinit.next = self.retry.phy_reinit.val();
+        self.link_enabled.next = !self.link_down.q.val();
+        self.rx.phy_down.next = self.phy_down.val();
+        // Both ends offered sequence numbers: 0xB16, and bit 0.
+        self.seq.next = self.io.link_offer_seq.val()
+            & (self.rx.signature.val().get_bits::<12>(4) == 0xB16)
+            & self.rx.signature.val().get_bit(0);
+        self.tx.offer_seq.next = self.io.link_offer_seq.val();
+        self.tx.seq.next = self.seq.val();
+        self.rx.flit_number.next = 0.into();
+        if self.seq.val() {
+            self.rx.flit_number.next = self.retry.eseq.val();
+            self.retry.tail.next = self.io.llr_tail.val();
+        }
+        self.retry.ended.next = self.rx.ended.val();
+        self.retry.crc_ok.next = self.rx.crc_good.val();
+        self.retry.heard.next = self.rx.good_flit_seen.val();
+        self.retry.retry_flit.next = self.rx.retry_flit.val();
+        self.retry.subtype.next = self.rx.retry_subtype.val();
+        self.retry.asked.next = self.rx.asked.val();
+        self.retry.count.next = self.rx.count.val();
+        self.retry.empty.next = self.rx.empty.val();
+        self.retry.delivered.next = self.rx.delivered.val();
+        self.retry.acks.next = self.rx.acks.val();
+        self.retry.broken.next = self.rx.broken.val();
+        self.retry.peer_entries.next = self.rx.peer_entries.val();
+        self.rx.dropping.next = self.retry.dropping.val();
+        self.tx.delivered.next = self.rx.delivered.val();
+        self.retry.flit_time.next = self.tx.flit_time.val();
+        self.retry.all_data.next = self.tx.new_all_data.val();
+        self.tx.choose_control.next = self.retry.choose_control.val();
+        self.tx.control.next = self.retry.control.val();
+        self.tx.choose_replay.next = self.retry.choose_replay.val();
+        self.tx.replay_slot.next = self.retry.replay_slot.val();
+        self.retry.replay_taken.next = self.tx.replay_taken.val();
+        self.tx.silent.next = self.retry.silent.val();
+        self.tx.idle.next = self.retry.idle.val();
+        self.tx.number.next = self.retry.number.val();
+        self.retry.begins.next = self.tx.begins.val();
+        self.retry.matters.next = self.tx.matters.val();
+        self.retry.store.next = self.tx.store.val();
+        self.retry.store_index.next = self.tx.store_index.val();
+        self.retry.store_slot.next = self.tx.store_slot.val();
+        self.tx.room_ack.next = self.retry.room_ack.val();
+        self.tx.room_any.next = self.retry.room_any.val();
+        self.tx.room_data.next = self.retry.room_data.val();
+        self.tx.late.next = self.retry.late.val();
+        self.io.link_aborted.next = self.retry.aborted.val();
+        self.io.link_seq.next = self.seq.val();
+        self.io.llr_status.next = self.retry.status.val();
+        self.io.ev_retry_request.next = self.retry.ev_request.val();
+        self.io.ev_replay.next = self.retry.ev_replay.val();
+        self.io.ev_reinit.next = self.retry.ev_reinit.val();
+        self.io.ev_abort.next = self.retry.ev_abort.val();
         self.io.init_received.next = self.rx.init_received.val();
         self.io.init_sent.next = self.tx.init_sent.val();
         self.io.media_ready.next = true;

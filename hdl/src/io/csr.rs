@@ -45,6 +45,14 @@ pub struct Csr {
     // link and coherence
     pub link_enable: Signal<Out, Bit>,
     pub link_free_running: Signal<Out, Bit>,
+    pub link_offer_seq: Signal<Out, Bit>,
+    pub llr_timeout: Signal<Out, Bits<13>>,
+    pub llr_max_num_retry: Signal<Out, Bits<5>>,
+    pub llr_max_num_phy_reinit: Signal<Out, Bits<5>>,
+    pub llr_tail: Signal<Out, Bits<13>>,
+    pub link_aborted: Signal<In, Bit>,
+    pub link_seq: Signal<In, Bit>,
+    pub llr_status: Signal<In, Bits<16>>,
     pub link_up: Signal<In, Bit>,
     pub init_received: Signal<In, Bit>,
     pub init_sent: Signal<In, Bit>,
@@ -71,6 +79,10 @@ pub struct Csr {
     pub ev_nxm: Signal<In, Bit>,
     pub ev_credit_stall: Signal<In, Bit>,
     pub ev_poison_rx: Signal<In, Bit>,
+    pub ev_retry_request: Signal<In, Bit>,
+    pub ev_replay: Signal<In, Bit>,
+    pub ev_reinit: Signal<In, Bit>,
+    pub ev_abort: Signal<In, Bit>,
     pub ev_io_error: Signal<In, Bit>,
     pub error_header: Signal<In, Bits<128>>,
     // engine
@@ -108,7 +120,9 @@ pub struct Csr {
     id: DFF<Reg>,
     window: DFF<Bits<4>>,
     rdata: DFF<Bits<32>>,
-    ctrl: DFF<Bits<2>>,
+    ctrl: DFF<Bits<3>>,
+    limits: DFF<Bits<23>>,
+    tail_limit: DFF<Bits<13>>,
     hdm_global: DFF<Bits<2>>,
     enable: DFF<Bit>,
     ring: DFF<Bits<58>>,
@@ -118,6 +132,8 @@ pub struct Csr {
     vector: DFF<Bits<2>>,
     timeout: DFF<Bits<32>>,
     unc_reserved: DFF<Bit>,
+    unc_reinit: DFF<Bit>,
+    cor_retry: DFF<Bit>,
     cor_crc: DFF<Bit>,
     cor_poison: DFF<Bit>,
     log: DFF<Bits<128>>,
@@ -131,8 +147,15 @@ pub struct Csr {
     live: Signal<Local, Bits<32>>,
     hdm_sel: Signal<Local, Bits<4>>,
     merged: Signal<Local, Bits<32>>,
-    ctrl_reset: Param<Bits<2>>,
+    ctrl_reset: Param<Bits<3>>,
+    limits_reset: Param<Bits<23>>,
+    tail_reset: Param<Bits<13>>,
     timeout_reset: Param<Bits<32>>,
+}
+
+/// `LlrLimits` without its gaps: TIMEOUT, MAX_NUM_RETRY, MAX_NUM_PHY_REINIT.
+fn limits(register: u32) -> u64 {
+    u64::from(register & 0x1fff | (register >> 16 & 31) << 13 | (register >> 24 & 31) << 18)
 }
 
 impl Csr {
@@ -141,6 +164,8 @@ impl Csr {
         Self {
             decode: RegTable::new(config),
             ctrl_reset: Param::new(u64::from(regs::LinkCtrl::RESET).into()),
+            limits_reset: Param::new(limits(regs::LlrLimits::RESET).into()),
+            tail_reset: Param::new(u64::from(regs::LlrTail::RESET).into()),
             timeout_reset: Param::new(u64::from(regs::ENG_TIMEOUT_DEFAULT).into()),
             ..Self::default()
         }
@@ -159,6 +184,8 @@ impl Logic for Csr {
             window,
             rdata,
             ctrl,
+            limits,
+            tail_limit,
             hdm_global,
             enable,
             ring,
@@ -168,6 +195,8 @@ impl Logic for Csr {
             vector,
             timeout,
             unc_reserved,
+            unc_reinit,
+            cor_retry,
             cor_crc,
             cor_poison,
             log,
@@ -192,6 +221,9 @@ impl Logic for Csr {
         self.counters.event[8].next = self.ev_nxm.val();
         self.counters.event[9].next = self.ev_credit_stall.val();
         self.counters.event[10].next = self.ev_io_error.val();
+        self.counters.event[11].next = self.ev_retry_request.val();
+        self.counters.event[12].next = self.ev_replay.val();
+        self.counters.event[13].next = self.ev_reinit.val();
         self.msix.clock.next = self.clock.val();
         self.msix.reset.next = self.reset.val();
         self.msix.enable.next = self.cfg_msix_en.val();
@@ -311,15 +343,19 @@ impl Logic for Csr {
         self.live.next = 0.into();
         match self.id.q.val() {
             Reg::RasUncStatus => {
-                self.live.next = bit_cast::<32, 1>(self.unc_reserved.q.val().into()) << 9;
+                self.live.next = (bit_cast::<32, 1>(self.unc_reserved.q.val().into()) << 9)
+                    | (bit_cast::<32, 1>(self.unc_reinit.q.val().into()) << 8);
             }
             Reg::RasCorStatus => {
                 self.live.next = (bit_cast::<32, 1>(self.cor_crc.q.val().into()) << 2)
+                    | (bit_cast::<32, 1>(self.cor_retry.q.val().into()) << 3)
                     | (bit_cast::<32, 1>(self.cor_poison.q.val().into()) << 5);
             }
             Reg::RasCapCtrl => {
                 if self.unc_reserved.q.val() {
                     self.live.next = 9.into();
+                } else if self.unc_reinit.q.val() {
+                    self.live.next = 8.into();
                 }
             }
             Reg::RasLog0 => {
@@ -348,7 +384,10 @@ impl Logic for Csr {
             Reg::LinkStatus => {
                 self.live.next = bit_cast::<32, 1>(self.link_up.val().into())
                     | (bit_cast::<32, 1>(self.init_received.val().into()) << 1)
-                    | (bit_cast::<32, 1>(self.init_sent.val().into()) << 2);
+                    | (bit_cast::<32, 1>(self.init_sent.val().into()) << 2)
+                    | (bit_cast::<32, 1>(self.link_aborted.val().into()) << 3)
+                    | (bit_cast::<32, 1>(self.link_seq.val().into()) << 4)
+                    | (bit_cast::<32, 16>(self.llr_status.val()) << 16);
             }
             Reg::BdfInfo => {
                 self.live.next = bit_cast::<32, 16>(self.cfg_bdf.val());
@@ -408,10 +447,16 @@ impl Logic for Csr {
                     if self.bus_wdata.val().get_bit(9) {
                         self.unc_reserved.d.next = false;
                     }
+                    if self.bus_wdata.val().get_bit(8) {
+                        self.unc_reinit.d.next = false;
+                    }
                 }
                 Reg::RasCorStatus => {
                     if self.bus_wdata.val().get_bit(2) {
                         self.cor_crc.d.next = false;
+                    }
+                    if self.bus_wdata.val().get_bit(3) {
+                        self.cor_retry.d.next = false;
                     }
                     if self.bus_wdata.val().get_bit(5) {
                         self.cor_poison.d.next = false;
@@ -421,7 +466,15 @@ impl Logic for Csr {
                     self.hdm_global.d.next = self.bus_wdata.val().get_bits::<2>(0);
                 }
                 Reg::LinkCtrl => {
-                    self.ctrl.d.next = self.bus_wdata.val().get_bits::<2>(0);
+                    self.ctrl.d.next = self.bus_wdata.val().get_bits::<3>(0);
+                }
+                Reg::LlrLimits => {
+                    self.limits.d.next = bit_cast::<23, 13>(self.bus_wdata.val().get_bits::<13>(0))
+                        | (bit_cast::<23, 5>(self.bus_wdata.val().get_bits::<5>(16)) << 13)
+                        | (bit_cast::<23, 5>(self.bus_wdata.val().get_bits::<5>(24)) << 18);
+                }
+                Reg::LlrTail => {
+                    self.tail_limit.d.next = self.bus_wdata.val().get_bits::<13>(0);
                 }
                 Reg::CounterCtrl => {
                     if self.bus_wdata.val().get_bit(0) {
@@ -479,11 +532,22 @@ impl Logic for Csr {
         if self.ev_crc_error.val() {
             self.cor_crc.d.next = true;
         }
+        if self.ev_reinit.val() {
+            self.cor_retry.d.next = true;
+        }
+        if self.ev_abort.val() {
+            self.unc_reinit.d.next = true;
+        }
         if self.ev_poison_rx.val() {
             self.cor_poison.d.next = true;
         }
         self.link_enable.next = self.ctrl.q.val().get_bit(0);
         self.link_free_running.next = self.ctrl.q.val().get_bit(1);
+        self.link_offer_seq.next = self.ctrl.q.val().get_bit(2);
+        self.llr_timeout.next = self.limits.q.val().get_bits::<13>(0);
+        self.llr_max_num_retry.next = self.limits.q.val().get_bits::<5>(13);
+        self.llr_max_num_phy_reinit.next = self.limits.q.val().get_bits::<5>(18);
+        self.llr_tail.next = self.tail_limit.q.val();
         self.poison_on_miss.next = self.hdm_global.q.val().get_bit(0);
         self.hdm_enable.next = self.hdm_global.q.val().get_bit(1);
         self.eng_enable.next = self.enable.q.val();
@@ -498,6 +562,8 @@ impl Logic for Csr {
             self.fill.d.next = 0.into();
             self.id.d.next = Reg::None;
             self.ctrl.d.next = self.ctrl_reset.val();
+            self.limits.d.next = self.limits_reset.val();
+            self.tail_limit.d.next = self.tail_reset.val();
             self.hdm_global.d.next = 0.into();
             self.enable.d.next = false;
             self.ring.d.next = 0.into();
@@ -507,6 +573,8 @@ impl Logic for Csr {
             self.vector.d.next = 0.into();
             self.timeout.d.next = self.timeout_reset.val();
             self.unc_reserved.d.next = false;
+            self.unc_reinit.d.next = false;
+            self.cor_retry.d.next = false;
             self.cor_crc.d.next = false;
             self.cor_poison.d.next = false;
             self.log.d.next = 0.into();

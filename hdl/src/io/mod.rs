@@ -34,6 +34,11 @@ pub struct Io {
     pub tlp_tx_ready: Signal<In, Bit>,
     pub link_enable: Signal<Out, Bit>,
     pub link_free_running: Signal<Out, Bit>,
+    pub link_offer_seq: Signal<Out, Bit>,
+    pub llr_timeout: Signal<Out, Bits<13>>,
+    pub llr_max_num_retry: Signal<Out, Bits<5>>,
+    pub llr_max_num_phy_reinit: Signal<Out, Bits<5>>,
+    pub llr_tail: Signal<Out, Bits<13>>,
     pub hdm_enable: Signal<Out, Bit>,
     pub poison_on_miss: Signal<Out, Bit>,
     pub hdm0_committed: Signal<Out, Bit>,
@@ -45,6 +50,9 @@ pub struct Io {
     pub hdm1_limit: Signal<Out, Bits<24>>,
     pub hdm1_dpa: Signal<Out, Bits<24>>,
     pub link_up: Signal<In, Bit>,
+    pub link_aborted: Signal<In, Bit>,
+    pub link_seq: Signal<In, Bit>,
+    pub llr_status: Signal<In, Bits<16>>,
     pub init_received: Signal<In, Bit>,
     pub init_sent: Signal<In, Bit>,
     pub ev_rx_flit: Signal<In, Bit>,
@@ -57,6 +65,10 @@ pub struct Io {
     pub ev_drs: Signal<In, Bit>,
     pub ev_nxm: Signal<In, Bit>,
     pub ev_credit_stall: Signal<In, Bit>,
+    pub ev_retry_request: Signal<In, Bit>,
+    pub ev_replay: Signal<In, Bit>,
+    pub ev_reinit: Signal<In, Bit>,
+    pub ev_abort: Signal<In, Bit>,
     pub ev_poison_rx: Signal<In, Bit>,
     pub error_header: Signal<In, Bits<128>>,
     pub cfg_bdf: Signal<In, Bits<16>>,
@@ -143,6 +155,11 @@ impl Logic for Io {
         // Registers to link, coherence and memory.
         self.link_enable.next = self.csr.link_enable.val();
         self.link_free_running.next = self.csr.link_free_running.val();
+        self.link_offer_seq.next = self.csr.link_offer_seq.val();
+        self.llr_timeout.next = self.csr.llr_timeout.val();
+        self.llr_max_num_retry.next = self.csr.llr_max_num_retry.val();
+        self.llr_max_num_phy_reinit.next = self.csr.llr_max_num_phy_reinit.val();
+        self.llr_tail.next = self.csr.llr_tail.val();
         self.hdm_enable.next = self.csr.hdm_enable.val();
         self.poison_on_miss.next = self.csr.poison_on_miss.val();
         self.hdm0_committed.next = self.csr.hdm0_committed.val();
@@ -154,6 +171,13 @@ impl Logic for Io {
         self.hdm1_limit.next = self.csr.hdm1_limit.val();
         self.hdm1_dpa.next = self.csr.hdm1_dpa.val();
         self.csr.link_up.next = self.link_up.val();
+        self.csr.link_aborted.next = self.link_aborted.val();
+        self.csr.link_seq.next = self.link_seq.val();
+        self.csr.llr_status.next = self.llr_status.val();
+        self.csr.ev_retry_request.next = self.ev_retry_request.val();
+        self.csr.ev_replay.next = self.ev_replay.val();
+        self.csr.ev_reinit.next = self.ev_reinit.val();
+        self.csr.ev_abort.next = self.ev_abort.val();
         self.csr.init_received.next = self.init_received.val();
         self.csr.init_sent.next = self.init_sent.val();
         self.csr.ev_rx_flit.next = self.ev_rx_flit.val();

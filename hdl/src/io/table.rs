@@ -34,6 +34,9 @@ const COUNTERS: &[regs::Reg] = &[
     regs::Reg::NxmCount,
     regs::Reg::CreditStall,
     regs::Reg::IoErrors,
+    regs::Reg::RetryRequests,
+    regs::Reg::RetryReplays,
+    regs::Reg::PhyReinits,
 ];
 
 /// What the hardware needs to know of one register.
@@ -84,6 +87,7 @@ fn row(reg: &regs::RegDef, config: &Config) -> Row {
             | regs::Caps::META0.mask()
             | regs::Caps::PARTIAL_WRITE.mask()
             | regs::Caps::MSIX.mask()
+            | regs::Caps::LINK_RETRY.mask()
             | regs::Caps::RAS_LOG.mask();
         if config.engine {
             c |= regs::Caps::ENGINE.mask();

@@ -40,7 +40,26 @@ pub struct Rx {
     // status
     pub good_flit_seen: Signal<Out, Bit>,
     pub init_received: Signal<Out, Bit>,
-    pub failed: Signal<Out, Bit>,
+    /// What the host's INIT.Param says: wrap value and extension signature.
+    pub peer_entries: Signal<Out, Bits<8>>,
+    pub signature: Signal<Out, Bits<16>>,
+    // link-level retry
+    pub phy_down: Signal<In, Bit>,
+    /// A replay is awaited: only RETRY.* counts.
+    pub dropping: Signal<In, Bit>,
+    /// Sequence number mixed into the CRC of the next retryable flit; 0 without SEQ.
+    pub flit_number: Signal<In, Bits<8>>,
+    pub ended: Signal<Out, Bit>,
+    pub crc_good: Signal<Out, Bit>,
+    pub retry_flit: Signal<Out, Bit>,
+    pub retry_subtype: Signal<Out, Bits<4>>,
+    pub asked: Signal<Out, Bits<8>>,
+    pub count: Signal<Out, Bits<5>>,
+    pub empty: Signal<Out, Bit>,
+    pub delivered: Signal<Out, Bit>,
+    pub acks: Signal<Out, Bits<8>>,
+    /// INIT.Param missing or repeated.
+    pub broken: Signal<Out, Bit>,
     pub ev_flit: Signal<Out, Bit>,
     pub ev_crc_error: Signal<Out, Bit>,
     pub ev_protocol_error: Signal<Out, Bit>,
@@ -71,14 +90,27 @@ pub struct Rx {
     rwd_seen: DFF<Bit>,
     credits: DFF<Bits<8>>,
     is_init: DFF<Bit>,
+    /// RETRY.*: not counted, not acknowledged, without a sequence number.
     exempt: DFF<Bit>,
+    sub: DFF<Bits<4>>,
+    /// Slot bits 87:64 of a control flit: the fields of RETRY.Req and RETRY.Ack.
+    payload: DFF<Bits<24>>,
+    flit_acks: DFF<Bits<8>>,
+    wrap: DFF<Bits<8>>,
+    sign: DFF<Bits<16>>,
+    peer_wrap: DFF<Bits<8>>,
+    peer_sign: DFF<Bits<16>>,
+    /// No bit of the flit was set so far: an idle or dead wire, which passes the CRC.
+    zero: DFF<Bit>,
+    /// A rule was broken in this flit, and the slot.
+    suspect: DFF<Bit>,
+    suspect_slot: DFF<Bits<128>>,
     // rollover: chunks owed, and its value before this flit
     roll: DFF<Bits<4>>,
     roll_good: DFF<Bits<4>>,
     // link state
     init_seen: DFF<Bit>,
     flit_seen: DFF<Bit>,
-    dead: DFF<Bit>,
     // queues
     req_view: View<M2sReq, 87>,
     rwd_view: View<M2sRwd, 87>,
@@ -108,7 +140,12 @@ pub struct Rx {
     chunk_end: Signal<Local, Bits<7>>,
     chunk_level: Signal<Local, Bits<7>>,
     chunk_popped: Signal<Local, Bits<7>>,
+    crc_want: Signal<Local, Bits<16>>,
     crc_ok: Signal<Local, Bit>,
+    zero_now: Signal<Local, Bit>,
+    counts: Signal<Local, Bit>,
+    offence: Signal<Local, Bit>,
+    suspect_now: Signal<Local, Bit>,
     accept: Signal<Local, Bit>,
     llctrl: Signal<Local, Bits<4>>,
     subtype: Signal<Local, Bits<4>>,
@@ -131,10 +168,48 @@ impl Logic for Rx {
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(
-            self, clock, aligned, s1_valid, s1_index, s1_slot, s1_crc, acc, s2_valid, s2_index,
-            s2_slot, s2_crc, s2_address, formats, control, be, all_data, rwd_seen, credits,
-            is_init, exempt, roll, roll_good, init_seen, flit_seen, dead, chunk_wr, chunk_good,
-            chunk_rd, chunk_next, chunk_be, drs_code, rsp_code
+            self,
+            clock,
+            aligned,
+            s1_valid,
+            s1_index,
+            s1_slot,
+            s1_crc,
+            acc,
+            s2_valid,
+            s2_index,
+            s2_slot,
+            s2_crc,
+            s2_address,
+            formats,
+            control,
+            be,
+            all_data,
+            rwd_seen,
+            credits,
+            is_init,
+            exempt,
+            sub,
+            payload,
+            flit_acks,
+            wrap,
+            sign,
+            peer_wrap,
+            peer_sign,
+            zero,
+            suspect,
+            suspect_slot,
+            roll,
+            roll_good,
+            init_seen,
+            flit_seen,
+            chunk_wr,
+            chunk_good,
+            chunk_rd,
+            chunk_next,
+            chunk_be,
+            drs_code,
+            rsp_code
         );
         self.reqs.clock.next = self.clock.val();
         self.rwds.clock.next = self.clock.val();
@@ -163,7 +238,7 @@ impl Logic for Rx {
         if self.s1_valid.q.val() {
             self.acc.d.next = self.step.crc.val();
         }
-        self.s2_valid.d.next = self.s1_valid.q.val() & !self.dead.q.val();
+        self.s2_valid.d.next = self.s1_valid.q.val();
         self.s2_index.d.next = self.s1_index.q.val();
         self.s2_slot.d.next = self.s1_slot.q.val();
         self.s2_crc.d.next = self.s1_crc.q.val();
@@ -180,7 +255,7 @@ impl Logic for Rx {
         self.llctrl.next = self.slot.val().get_bits::<4>(32);
         self.subtype.next = self.slot.val().get_bits::<4>(36);
         if self.first.val() {
-            self.now_all_data.next = self.roll.q.val() > 3;
+            self.now_all_data.next = (self.roll.q.val() > 3) & !self.dropping.val();
             self.now_control.next = self.slot.val().get_bit(0);
             self.now_be.next = self.slot.val().get_bit(3);
             self.format.next = self.slot.val().get_bits::<3>(5);
@@ -229,6 +304,21 @@ impl Logic for Rx {
                 if !self.now_all_data.val() & (!self.now_control.val() | (self.llctrl.val() == 0)) {
                     self.credits.d.next = bit_cast::<8, 4>(self.slot.val().get_bits::<4>(20))
                         | (bit_cast::<8, 4>(self.slot.val().get_bits::<4>(28)) << 4);
+                }
+                self.sub.d.next = self.subtype.val();
+                self.payload.d.next = self.slot.val().get_bits::<24>(64);
+                self.wrap.d.next = self.slot.val().get_bits::<8>(88);
+                self.sign.d.next = self.slot.val().get_bits::<16>(112);
+                // Acknowledgements: eight by the Ak bit, or an exact count in LLCRD.
+                self.flit_acks.d.next = 0.into();
+                if !self.now_all_data.val() & !self.now_control.val() {
+                    self.flit_acks.d.next = bit_cast::<8, 1>(self.slot.val().get_bits::<1>(2)) << 3;
+                }
+                if !self.now_all_data.val() & self.now_control.val() & (self.llctrl.val() == 0) {
+                    self.flit_acks.d.next = (bit_cast::<8, 1>(self.slot.val().get_bits::<1>(2))
+                        << 3)
+                        | bit_cast::<8, 3>(self.slot.val().get_bits::<3>(64))
+                        | (bit_cast::<8, 4>(self.slot.val().get_bits::<4>(68)) << 4);
                 }
                 if !self.now_all_data.val() & self.now_control.val() {
                     self.is_init.d.next = (self.llctrl.val() == 12) & (self.subtype.val() == 8);
@@ -306,14 +396,26 @@ impl Logic for Rx {
         self.chunk_wr.d.next = self.chunk_end.val();
 
         // End of the flit
-        self.crc_ok.next = self.acc.q.val() == self.s2_crc.q.val();
-        self.accept.next = self.last.val()
+        self.crc_want.next = self.s2_crc.q.val();
+        if !self.exempt.q.val() {
+            self.crc_want.next = self.s2_crc.q.val() ^ bit_cast::<16, 8>(self.flit_number.val());
+        }
+        self.crc_ok.next = self.acc.q.val() == self.crc_want.val();
+        self.zero_now.next = !self.slot.val().any() & (self.first.val() | self.zero.q.val());
+        if self.s2_valid.q.val() {
+            self.zero.d.next = self.zero_now.val();
+        }
+        self.counts.next = self.last.val()
             & self.crc_ok.val()
-            & (self.init_seen.q.val() | self.is_init.q.val() | self.exempt.q.val());
+            & !self.exempt.q.val()
+            & !self.dropping.val()
+            & (self.now_all_data.val() | !self.zero_now.val());
+        self.accept.next = self.counts.val() & (self.init_seen.q.val() != self.is_init.q.val());
+        self.broken.next = self.counts.val() & (self.init_seen.q.val() == self.is_init.q.val());
         self.reqs.commit.next = self.accept.val();
         self.rwds.commit.next = self.accept.val();
-        self.reqs.abort.next = self.last.val() & !self.accept.val();
-        self.rwds.abort.next = self.last.val() & !self.accept.val();
+        self.reqs.abort.next = (self.last.val() & !self.accept.val()) | self.phy_down.val();
+        self.rwds.abort.next = (self.last.val() & !self.accept.val()) | self.phy_down.val();
         self.drs_code.d.next = 0.into();
         self.rsp_code.d.next = 0.into();
         if self.last.val() {
@@ -324,6 +426,8 @@ impl Logic for Rx {
                 self.drs_code.d.next = self.credits.q.val().get_bits::<4>(4);
                 if self.is_init.q.val() {
                     self.init_seen.d.next = true;
+                    self.peer_wrap.d.next = self.wrap.q.val();
+                    self.peer_sign.d.next = self.sign.q.val();
                 }
             } else {
                 self.roll.d.next = self.roll_good.q.val();
@@ -331,15 +435,33 @@ impl Logic for Rx {
             }
             if self.crc_ok.val() {
                 self.flit_seen.d.next = true;
-            } else {
-                if self.init_seen.q.val() {
-                    self.dead.d.next = true;
-                }
             }
         }
-        self.ev_flit.next = self.last.val() & self.crc_ok.val();
-        self.ev_crc_error.next = self.last.val() & !self.crc_ok.val();
-        self.ev_protocol_error.next = self.reqs.overflow.val()
+        if self.phy_down.val() {
+            // The flit that was under way has no end.
+            self.aligned.d.next = false;
+            self.s1_valid.d.next = false;
+            self.s2_valid.d.next = false;
+            self.roll.d.next = self.roll_good.q.val();
+            self.chunk_wr.d.next = self.chunk_good.q.val();
+        }
+        self.ended.next = self.last.val();
+        self.crc_good.next = self.crc_ok.val();
+        self.retry_flit.next = self.exempt.q.val();
+        self.retry_subtype.next = self.sub.q.val();
+        self.asked.next = self.payload.q.val().get_bits::<8>(0);
+        self.count.next = self.payload.q.val().get_bits::<5>(16);
+        if self.sub.q.val() == 2 {
+            self.count.next = self.payload.q.val().get_bits::<5>(3);
+        }
+        self.empty.next = self.payload.q.val().get_bit(0);
+        self.delivered.next = self.accept.val();
+        self.acks.next = self.flit_acks.q.val();
+        self.peer_entries.next = self.peer_wrap.q.val();
+        self.signature.next = self.peer_sign.q.val();
+
+        // Rules: what a flit breaks counts only if the flit counts.
+        self.offence.next = self.reqs.overflow.val()
             | self.rwds.overflow.val()
             | (self.head_slot.val() & (self.format.val() > 5))
             | (self.s2_valid.q.val()
@@ -348,10 +470,23 @@ impl Logic for Rx {
                 & self.now_control.val()
                 & (self.llctrl.val() != 0)
                 & (self.llctrl.val() != 1)
-                & (self.llctrl.val() != 12))
-            | (self.last.val() & self.crc_ok.val() & !self.accept.val())
-            | (self.last.val() & self.crc_ok.val() & self.is_init.q.val() & self.init_seen.q.val());
-        self.error_slot.next = self.slot.val();
+                & (self.llctrl.val() != 12));
+        self.suspect_now.next = self.offence.val() | (self.suspect.q.val() & !self.first.val());
+        if self.s2_valid.q.val() {
+            self.suspect.d.next = self.suspect_now.val();
+        }
+        if self.s2_valid.q.val() & (self.first.val() | (self.offence.val() & !self.suspect.q.val()))
+        {
+            self.suspect_slot.d.next = self.slot.val();
+        }
+        self.ev_flit.next = self.last.val() & self.crc_ok.val();
+        self.ev_crc_error.next = self.last.val() & !self.crc_ok.val() & !self.dropping.val();
+        self.ev_protocol_error.next =
+            (self.accept.val() & self.suspect_now.val()) | self.broken.val();
+        self.error_slot.next = self.suspect_slot.q.val();
+        if self.offence.val() & !self.suspect.q.val() {
+            self.error_slot.next = self.slot.val();
+        }
 
         // Credit nibbles: bit 3 = CXL.mem, then 0, 1, 2, 4, ... 64.
         // Code n is 2^(n-1): one shifted left by n, without its lowest bit.
@@ -405,7 +540,6 @@ impl Logic for Rx {
 
         self.good_flit_seen.next = self.flit_seen.q.val();
         self.init_received.next = self.init_seen.q.val();
-        self.failed.next = self.dead.q.val();
 
         if self.reset.val() {
             self.aligned.d.next = false;
@@ -415,7 +549,9 @@ impl Logic for Rx {
             self.roll_good.d.next = 0.into();
             self.init_seen.d.next = false;
             self.flit_seen.d.next = false;
-            self.dead.d.next = false;
+            self.suspect.d.next = false;
+            self.peer_wrap.d.next = 9.into();
+            self.peer_sign.d.next = 0.into();
             self.chunk_wr.d.next = 0.into();
             self.chunk_good.d.next = 0.into();
             self.chunk_rd.d.next = 0.into();

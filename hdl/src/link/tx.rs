@@ -42,6 +42,31 @@ pub struct Tx {
     pub good_flit_seen: Signal<In, Bit>,
     pub init_received: Signal<In, Bit>,
     pub init_sent: Signal<Out, Bit>,
+    /// Sequence numbers go into the CRC of retryable flits: offered in INIT.Param; agreed on.
+    pub offer_seq: Signal<In, Bit>,
+    pub seq: Signal<In, Bit>,
+    /// Good retryable flits from the host, to be acknowledged.
+    pub delivered: Signal<In, Bit>,
+    // link-level retry (`LinkRetry`)
+    pub flit_time: Signal<Out, Bit>,
+    pub new_all_data: Signal<Out, Bit>,
+    pub choose_control: Signal<In, Bit>,
+    pub control: Signal<In, Bits<128>>,
+    pub choose_replay: Signal<In, Bit>,
+    pub replay_slot: Signal<In, Bits<128>>,
+    pub replay_taken: Signal<Out, Bit>,
+    pub silent: Signal<In, Bit>,
+    pub idle: Signal<In, Bit>,
+    pub number: Signal<In, Bits<6>>,
+    pub begins: Signal<Out, Bit>,
+    pub matters: Signal<Out, Bit>,
+    pub store: Signal<Out, Bit>,
+    pub store_index: Signal<Out, Bits<2>>,
+    pub store_slot: Signal<Out, Bits<128>>,
+    pub room_ack: Signal<In, Bit>,
+    pub room_any: Signal<In, Bit>,
+    pub room_data: Signal<In, Bit>,
+    pub late: Signal<In, Bit>,
     pub ev_flit: Signal<Out, Bit>,
     pub ev_credit_stall: Signal<Out, Bit>,
 
@@ -55,21 +80,30 @@ pub struct Tx {
     req_owed: DFF<Bits<5>>,
     rwd_owed: DFF<Bits<5>>,
     owed_timer: DFF<Bits<5>>,
+    /// Good retryable flits not yet acknowledged.
+    acks: DFF<Bits<8>>,
+    got: DFF<Bit>,
     sent: DFF<Bit>,
     taken: DFF<Bits<2>>,
     // packer
     index: DFF<Bits<2>>,
+    /// The flit under way holds no data slots of the packer; is a replay; is kept for one.
+    plain: DFF<Bit>,
+    replay: DFF<Bit>,
+    keep: DFF<Bit>,
     roll: DFF<Bits<3>>,
     // stage P: a slot, whatever it is made of; all that goes to the wire passes here
     p_valid: DFF<Bit>,
     p_first: DFF<Bit>,
     p_slot: DFF<Bits<128>>,
+    p_number: DFF<Bits<6>>,
     // output
     step: CrcStep,
     acc: DFF<Bits<16>>,
     o_valid: DFF<Bit>,
     o_first: DFF<Bit>,
     o_slot: DFF<Bits<128>>,
+    o_number: DFF<Bits<6>>,
     // wires
     up: Signal<Local, Bit>,
     advance: Signal<Local, Bit>,
@@ -80,6 +114,13 @@ pub struct Tx {
     take_drs: Signal<Local, Bit>,
     take_first: Signal<Local, Bit>,
     take_second: Signal<Local, Bit>,
+    fresh: Signal<Local, Bit>,
+    overdue: Signal<Local, Bit>,
+    pay: Signal<Local, Bit>,
+    begins_now: Signal<Local, Bit>,
+    store_now: Signal<Local, Bit>,
+    replay_now: Signal<Local, Bit>,
+    acks_left: Signal<Local, Bits<8>>,
     protocol: Signal<Local, Bit>,
     llcrd: Signal<Local, Bit>,
     init: Signal<Local, Bit>,
@@ -133,17 +174,24 @@ impl Logic for Tx {
             req_owed,
             rwd_owed,
             owed_timer,
+            acks,
+            got,
             sent,
             taken,
             index,
+            plain,
+            replay,
+            keep,
             roll,
             p_valid,
             p_first,
             p_slot,
+            p_number,
             acc,
             o_valid,
             o_first,
-            o_slot
+            o_slot,
+            o_number
         );
         self.ndrs.clock.next = self.clock.val();
         self.drss.clock.next = self.clock.val();
@@ -168,35 +216,60 @@ impl Logic for Tx {
         self.advance.next = self.tx_ready.val();
         self.at_start.next = self.index.q.val() == 0;
         self.all_data.next = self.roll.q.val() > 3;
+        self.flit_time.next = self.at_start.val() & self.advance.val() & !self.reset.val();
+        self.new_all_data.next = self.all_data.val();
+        // Nothing of the retry machines goes first, and no acknowledgement is overdue.
+        self.fresh.next =
+            !self.choose_control.val() & !self.choose_replay.val() & !self.silent.val();
+        self.overdue.next = (self.acks.q.val() > 15) & self.up.val() & self.room_ack.val();
         self.ndr_one.next = (self.ndrs.count.val() != 0) & (self.ndr_credits.q.val() != 0);
         self.ndr_two.next = (self.ndrs.count.val() > 1) & (self.ndr_credits.q.val() > 1);
         self.take_drs.next = self.up.val()
+            & self.fresh.val()
+            & !self.overdue.val()
+            & self.room_data.val()
             & !self.all_data.val()
             & !self.drss.empty.val()
             & (self.drs_credits.q.val() != 0);
-        self.take_first.next = self.up.val() & !self.all_data.val() & self.ndr_one.val();
-        self.take_second.next =
-            self.up.val() & !self.all_data.val() & self.ndr_two.val() & !self.take_drs.val();
-        self.owed.next = (self.req_owed.q.val() != 0) | (self.rwd_owed.q.val() != 0);
+        self.take_first.next = self.up.val()
+            & self.fresh.val()
+            & !self.overdue.val()
+            & self.room_any.val()
+            & !self.all_data.val()
+            & self.ndr_one.val();
+        self.take_second.next = self.take_first.val() & self.ndr_two.val() & !self.take_drs.val();
+        self.owed.next =
+            (self.req_owed.q.val() != 0) | (self.rwd_owed.q.val() != 0) | (self.acks.q.val() > 1);
         self.protocol.next = !self.all_data.val()
+            & self.fresh.val()
+            & !self.overdue.val()
             & (self.take_drs.val()
                 | self.take_first.val()
-                | (self.roll.q.val() != 0)
-                | (self.up.val() & self.free_running.val()));
+                | ((self.roll.q.val() != 0) & self.room_any.val())
+                | (self.up.val() & self.free_running.val() & self.room_any.val()));
         self.llcrd.next = !self.all_data.val()
+            & self.fresh.val()
             & !self.protocol.val()
             & self.up.val()
-            & self.owed_timer.q.val().all();
-        self.init.next = !self.sent.q.val() & self.good_flit_seen.val();
-        self.retry_idle.next = !self.sent.q.val() & !self.good_flit_seen.val();
-        self.start.next = self.at_start.val()
-            & self.advance.val()
-            & !self.reset.val()
-            & (self.all_data.val()
-                | self.protocol.val()
-                | self.llcrd.val()
-                | self.init.val()
-                | self.retry_idle.val());
+            & self.room_ack.val()
+            & (self.overdue.val() | self.owed_timer.q.val().all() | self.late.val());
+        self.init.next = self.fresh.val() & !self.sent.q.val() & self.good_flit_seen.val();
+        self.retry_idle.next = self.fresh.val()
+            & !self.all_data.val()
+            & !self.protocol.val()
+            & !self.llcrd.val()
+            & !self.init.val()
+            & (!self.sent.q.val() | self.idle.val());
+        self.begins_now.next = self.flit_time.val()
+            & self.fresh.val()
+            & (self.all_data.val() | self.protocol.val() | self.llcrd.val() | self.init.val());
+        self.start.next = self.begins_now.val()
+            | (self.flit_time.val()
+                & (self.choose_control.val() | self.choose_replay.val() | self.retry_idle.val()));
+        self.begins.next = self.begins_now.val();
+        // LLCRD matters if it returns credits.
+        self.matters.next =
+            !self.llcrd.val() | (self.req_owed.q.val() != 0) | (self.rwd_owed.q.val() != 0);
 
         // Credits owed to the host: the largest power of two
         self.req_code.next = 0.into();
@@ -233,6 +306,21 @@ impl Logic for Tx {
             self.rwd_amount.next = 1.into();
         }
         self.credits_sent.next = self.start.val() & (self.protocol.val() | self.llcrd.val());
+
+        // Acknowledgements owed to the host: eight by the Ak bit, all of them in LLCRD
+        self.got.d.next = self.delivered.val();
+        self.pay.next = self.acks.q.val() > 7;
+        self.acks_left.next = self.acks.q.val();
+        if self.start.val() & self.protocol.val() & self.pay.val() {
+            self.acks_left.next = self.acks.q.val() - 8;
+        }
+        if self.start.val() & self.llcrd.val() {
+            self.acks_left.next = 0.into();
+        }
+        self.acks.d.next = self.acks_left.val();
+        if self.got.q.val() & !self.acks_left.val().all() {
+            self.acks.d.next = self.acks_left.val() + 1;
+        }
 
         // Messages
         self.drs_head.next = self.drss.read_data.val();
@@ -284,6 +372,9 @@ impl Logic for Tx {
                 self.word.next = (bit_cast::<128, 4>(self.req_code.val()) << 24)
                     | (bit_cast::<128, 4>(self.rwd_code.val()) << 28)
                     | bits::<128>(0x10);
+                if self.pay.val() {
+                    self.word.next = self.word.val() | bits::<128>(4);
+                }
                 if self.roll_now.val() == 0 {
                     self.word.next = self.word.val() | bits::<128>(0x500);
                 }
@@ -308,14 +399,21 @@ impl Logic for Tx {
                         | (bit_cast::<128, 2>(self.ndr0_bits.val().get_bits::<2>(28)) << 90);
                 }
             } else if self.llcrd.val() {
-                // LLCRD.Acknowledge
+                // LLCRD.Acknowledge: the count is {Ack[7:4], Ak, Ack[2:0]}
                 self.word.next = (bit_cast::<128, 4>(self.req_code.val()) << 24)
                     | (bit_cast::<128, 4>(self.rwd_code.val()) << 28)
+                    | (bit_cast::<128, 1>(self.acks.q.val().get_bits::<1>(3)) << 2)
+                    | (bit_cast::<128, 3>(self.acks.q.val().get_bits::<3>(0)) << 64)
+                    | (bit_cast::<128, 4>(self.acks.q.val().get_bits::<4>(4)) << 68)
                     | bits::<128>(0x10_0000_0001_u64);
             } else if self.init.val() {
-                // INIT.Param: version 2, wrap value 9 (no retry buffer yet)
+                // INIT.Param: version 2, wrap value 64, signature of the extensions
                 self.word.next =
-                    bits::<128>(0x8C_0000_0001_u64) | (bits::<128>(0x0900_0002_u64) << 64);
+                    bits::<128>(0x8C_0000_0001_u64) | (bits::<128>(0x4000_0002_u64) << 64);
+                if self.offer_seq.val() {
+                    self.word.next = bits::<128>(0x8C_0000_0001_u64)
+                        | (bits::<128>(0xB161_0000_4000_0002_u64) << 64);
+                }
             } else if self.retry_idle.val() {
                 // RETRY.Idle
                 self.word.next = bits::<128>(0x1_0000_0001_u64);
@@ -324,9 +422,9 @@ impl Logic for Tx {
 
         // Data: the buffer's output is always the next chunk, read a cycle before the packer asks for it. Chunk k of a line enters
         // the buffer at least two cycles before it is taken here (`Reads::contiguous`), so that it costs no latency.
-        self.has_data.next = self.roll.q.val() != 0;
+        self.has_data.next = (self.roll.q.val() != 0) & !self.plain.q.val();
         if self.at_start.val() {
-            self.has_data.next = self.all_data.val();
+            self.has_data.next = self.all_data.val() & self.fresh.val();
         }
         self.send_data.next = self.has_data.val() & self.advance.val();
         self.chunk_next.next = self.chunk_rd.q.val();
@@ -341,6 +439,26 @@ impl Logic for Tx {
         if self.has_data.val() {
             self.made.next = self.chunks.read_data.val();
         }
+        if self.at_start.val() & self.choose_control.val() {
+            self.made.next = self.control.val();
+        }
+        self.replay_now.next = self.replay.q.val();
+        if self.at_start.val() {
+            self.replay_now.next = self.choose_replay.val();
+        }
+        if self.replay_now.val() {
+            self.made.next = self.replay_slot.val();
+        }
+        self.replay_taken.next = self.replay_now.val() & self.advance.val() & !self.reset.val();
+
+        // Kept until it is acknowledged
+        self.store_now.next = self.keep.q.val();
+        if self.at_start.val() {
+            self.store_now.next = self.begins_now.val();
+        }
+        self.store.next = self.store_now.val() & self.advance.val();
+        self.store_index.next = self.index.q.val();
+        self.store_slot.next = self.made.val();
 
         // Stage P
         self.ndrs.take.next = 0.into();
@@ -350,8 +468,16 @@ impl Logic for Tx {
             self.p_slot.d.next = self.made.val();
             if self.at_start.val() {
                 self.p_valid.d.next = self.start.val();
+                self.p_number.d.next = 0.into();
+                if self.seq.val() & !self.choose_control.val() & !self.retry_idle.val() {
+                    self.p_number.d.next = self.number.val();
+                }
                 if self.start.val() {
                     self.index.d.next = 1.into();
+                    self.plain.d.next =
+                        !self.protocol.val() & !(self.all_data.val() & self.fresh.val());
+                    self.replay.d.next = self.choose_replay.val();
+                    self.keep.d.next = self.begins_now.val();
                     self.drss.read.next = self.take_drs.val();
                     if self.take_second.val() {
                         self.ndrs.take.next = 2.into();
@@ -387,12 +513,13 @@ impl Logic for Tx {
             self.o_valid.d.next = self.p_valid.q.val();
             self.o_first.d.next = self.p_first.q.val();
             self.o_slot.d.next = self.p_slot.q.val();
+            self.o_number.d.next = self.p_number.q.val();
             self.acc.d.next = self.step.crc.val();
         }
         self.tx_valid.next = self.o_valid.q.val();
         self.tx_sof.next = self.o_first.q.val();
         self.tx_slot.next = self.o_slot.q.val();
-        self.tx_crc.next = self.acc.q.val();
+        self.tx_crc.next = self.acc.q.val() ^ bit_cast::<16, 6>(self.o_number.q.val());
 
         // Credit counters
         self.ndr_gain.next = self.ndr_credits.q.val() + bit_cast::<10, 7>(self.ndr_credit.val())
@@ -450,6 +577,8 @@ impl Logic for Tx {
             self.req_owed.d.next = self.req_credits.val();
             self.rwd_owed.d.next = self.rwd_credits.val();
             self.owed_timer.d.next = 31.into();
+            self.acks.d.next = 0.into();
+            self.got.d.next = false;
             self.sent.d.next = false;
             self.index.d.next = 0.into();
             self.roll.d.next = 0.into();

@@ -1,20 +1,27 @@
-//! The host's end of the flit link: messages to slots on the `rx_*` pins and back from the `tx_*` pins, bring-up, credits, and the wire with its faults.
+//! The host's end of the flit link: messages to slots on the `rx_*` pins and back from the `tx_*` pins, bring-up, credits, link-level
+//! retry, and the wire with its faults.
 //!
-//! Bring-up (cxl-mem 3.7): RETRY.Idle until one good flit came, INIT.Param once, then credits. There is no retry yet: a flit with a bad CRC is counted and dropped,
-//! and so is everything after it, because a receiver that missed a flit can no longer tell data from headers. The link works again after the device restarts it
-//! (`LinkCtrl.ENABLE` 0, then 1), which the host sees as a new INIT.
+//! Bring-up (cxl-mem 3.7): RETRY.Idle until one good flit came, INIT.Param once, then credits. A damaged flit is replayed
+//! ([`cxlmem_protocol::retry`]); when that fails often enough the physical layer re-initialises, and at last the link is given up
+//! ([`HostLink::has_failed`]) until software restarts it (`LinkCtrl.ENABLE` 0, then 1), which the host sees at the pin `link_enabled`.
 
 mod wire;
 
-pub use wire::{flip, Faults};
+pub use wire::{flip, Faults, WireCounters, WireFaults};
+
+use std::collections::VecDeque;
 
 use crate::dut::Dut;
 use crate::rng::Rng;
-use cxlmem_protocol::flit::control::{Control, INIT_VERSION};
+use cxlmem_protocol::crc;
+use cxlmem_protocol::flit::control::{self, llctrl, Control, INIT_VERSION};
 use cxlmem_protocol::flit::{Credits, Direction, Flit, FlitHeader};
 use cxlmem_protocol::msg::{M2sReq, M2sRwd, S2mDrs, S2mNdr};
 use cxlmem_protocol::pack::{Event, Extensions, FlitError, Line, M2sPacker, Receiver, Write};
-use wire::{FaultSource, SlotReceiver, SlotSender};
+use cxlmem_protocol::retry::{
+    Arrival, Limits, Local, Retry, Send, Verdict, DATA_RESERVE, RESERVE,
+};
+use wire::{SlotReceiver, SlotSender, Wire};
 
 /// Messages that wait in the link at most, per channel: more would only hide latency from the home agent.
 const QUEUE: usize = 16;
@@ -22,8 +29,14 @@ const QUEUE: usize = 16;
 /// NDR and DRS that the host can always take: the home agent reserves their place with the tag.
 const HOST_BUFFERS: u16 = 64;
 
-/// LLR wrap value that the host's INIT.Param carries: the recommended minimum (cxl-mem 3.9).
-const LLR_WRAP: u8 = 22;
+/// Entries of the host's retry buffer, which is the wrap value of its INIT.Param.
+const RETRY_ENTRIES: u8 = 64;
+
+/// Acknowledgements that may wait for a flit to ride on (cxl-mem 3.8).
+const ACKS_FORCED: u16 = 16;
+
+/// Cycles that the physical layer takes to re-initialise.
+const REINIT_CYCLES: u64 = 64;
 
 /// A response from the device.
 #[derive(Clone, Debug)]
@@ -41,10 +54,16 @@ pub struct LinkCounters {
     pub flits_sent: u64,
     /// Good flits from the device.
     pub flits_received: u64,
-    /// Flits from the device dropped for a bad CRC.
+    /// Flits from the device that were the first to be dropped for a bad CRC.
     pub crc_errors: u64,
-    /// Flits from the device dropped because an earlier one was lost.
+    /// Flits from the device dropped because an earlier one was damaged.
     pub dropped_after_error: u64,
+    /// RETRY.Req sent.
+    pub retry_requests: u64,
+    /// Flits sent again.
+    pub replayed: u64,
+    /// Re-initialisations of the physical layer.
+    pub reinits: u64,
     /// Slots or messages from the device that broke a rule.
     pub protocol_errors: u64,
     /// Lines of data sent (counted with their header).
@@ -74,8 +93,21 @@ pub struct HostLink {
     receiver: Receiver,
     sender: SlotSender,
     slots: SlotReceiver,
-    to_device: FaultSource,
-    to_host: FaultSource,
+    to_device: Wire,
+    to_host: Wire,
+    /// Flits on their way to the device, in the order in which they arrive.
+    arriving: VecDeque<Flit>,
+    retry: Retry,
+    /// The flits of the retry buffer, and whether they are all-data flits.
+    kept: Vec<(Flit, bool)>,
+    /// Sequence numbers are offered; both ends offered them.
+    offer_seq: bool,
+    seq: bool,
+    /// First cycle in which the physical layer is up again.
+    reinit_until: Option<u64>,
+    /// The device's end is enabled.
+    enabled: bool,
+    limits: Limits,
     stall: f64,
     stall_rng: Rng,
     ready: bool,
@@ -83,8 +115,6 @@ pub struct HostLink {
     heard: bool,
     init_sent: bool,
     init_received: bool,
-    /// A flit was damaged or lost on its way here.
-    failed: bool,
     restarted: bool,
     /// The flit on its way out holds a message or data.
     loaded: bool,
@@ -101,15 +131,22 @@ impl HostLink {
             receiver: Receiver::new(Direction::S2m, Extensions::default()),
             sender: SlotSender::new(),
             slots: SlotReceiver::default(),
-            to_device: FaultSource::new(faults.m2s_corrupt, faults.m2s_drop, rng.fork()),
-            to_host: FaultSource::new(faults.s2m_corrupt, faults.s2m_drop, rng.fork()),
+            to_device: Wire::new(faults.m2s, rng.fork()),
+            to_host: Wire::new(faults.s2m, rng.fork()),
+            arriving: VecDeque::new(),
+            retry: Retry::new(RETRY_ENTRIES, Limits::default()),
+            kept: vec![(Flit::default(), false); RETRY_ENTRIES.into()],
+            offer_seq: false,
+            seq: false,
+            reinit_until: None,
+            enabled: true,
+            limits: Limits::default(),
             stall: faults.tx_stall,
             stall_rng: rng.fork(),
             ready: false,
             heard: false,
             init_sent: false,
             init_received: false,
-            failed: false,
             restarted: false,
             loaded: false,
             counters: LinkCounters::default(),
@@ -120,12 +157,41 @@ impl HostLink {
 
     /// True if messages can flow.
     pub fn is_up(&self) -> bool {
-        self.init_sent && self.init_received && !self.failed
+        self.init_sent && self.init_received && !self.has_failed()
     }
 
-    /// True if a flit from the device was damaged or lost: nothing is taken until the device restarts the link.
+    /// True if the link was given up: nothing passes until the device restarts it.
     pub fn has_failed(&self) -> bool {
-        self.failed
+        self.retry.local() == Local::Abort
+    }
+
+    /// The retry machines of this end.
+    pub fn retry(&self) -> &Retry {
+        &self.retry
+    }
+
+    /// Thresholds of the retry machines of this end.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+        self.retry.set_limits(limits);
+    }
+
+    /// Offers sequence numbers in the CRC at the next INIT (cxl-mem 8.4); in force if the device offers them too.
+    pub fn offer_seq(&mut self, offer: bool) {
+        self.offer_seq = offer;
+    }
+
+    /// True if sequence numbers are in force.
+    pub fn has_seq(&self) -> bool {
+        self.seq
+    }
+
+    /// What the wire did wrong so far, towards the device or the host.
+    pub fn wire_counters(&self, direction: Direction) -> WireCounters {
+        match direction {
+            Direction::M2s => self.to_device.counters,
+            Direction::S2m => self.to_host.counters,
+        }
     }
 
     /// Counts since construction.
@@ -150,8 +216,8 @@ impl HostLink {
 
     /// Changes what the wire does wrong, from the next flit on.
     pub fn set_faults(&mut self, faults: Faults) {
-        self.to_device.set(faults.m2s_corrupt, faults.m2s_drop);
-        self.to_host.set(faults.s2m_corrupt, faults.s2m_drop);
+        self.to_device.set(faults.m2s);
+        self.to_host.set(faults.s2m);
         self.stall = faults.tx_stall;
     }
 
@@ -162,10 +228,10 @@ impl HostLink {
 
     /// Loses the next flit in a direction, whatever the probabilities.
     pub fn drop_next(&mut self, direction: Direction) {
-        self.source(direction).drop_next += 1;
+        self.source(direction).lose_next += 1;
     }
 
-    fn source(&mut self, direction: Direction) -> &mut FaultSource {
+    fn source(&mut self, direction: Direction) -> &mut Wire {
         match direction {
             Direction::M2s => &mut self.to_device,
             Direction::S2m => &mut self.to_host,
@@ -209,21 +275,60 @@ impl HostLink {
     fn restart(&mut self) {
         self.packer = M2sPacker::new();
         self.receiver = Receiver::new(Direction::S2m, Extensions::default());
+        self.retry = Retry::new(RETRY_ENTRIES, self.limits);
         self.init_sent = false;
         self.init_received = false;
-        self.failed = false;
+        self.heard = false;
+        self.seq = false;
         self.restarted = true;
+        self.arriving.clear();
+        self.to_device.clear();
+        self.to_host.clear();
+    }
+
+    /// The physical layer: re-initialises when either end asks for it, which takes both ends down for a while.
+    fn phy(&mut self, dut: &mut Dut) {
+        let now = dut.cycles();
+        match self.reinit_until {
+            None if dut.phy_reinit() || self.retry.local() == Local::PhyReinit => {
+                self.counters.reinits += 1;
+                self.reinit_until = Some(now + REINIT_CYCLES);
+                self.retry.phy_down();
+                self.arriving.clear();
+                self.to_device.clear();
+                self.to_host.clear();
+                self.sender.clear();
+                self.slots.clear();
+                dut.set_phy_down(true);
+            }
+            Some(until) if now >= until => {
+                self.reinit_until = None;
+                self.retry.phy_up();
+                dut.set_phy_down(false);
+            }
+            _ => {}
+        }
     }
 
     /// Drives the link's input pins for this cycle.
     #[inline]
     pub fn drive(&mut self, dut: &mut Dut) {
-        if self.sender.idle() {
-            if let Some(flit) = self.next_flit() {
-                self.counters.flits_sent += 1;
-                if let Some(flit) = self.to_device.pass(flit) {
-                    self.sender.start(flit);
+        let enabled = dut.link_enabled();
+        if self.enabled && !enabled {
+            self.restart();
+        }
+        self.enabled = enabled;
+        self.phy(dut);
+        if self.sender.idle() && self.reinit_until.is_none() {
+            if self.arriving.is_empty() {
+                if let Some(flit) = self.next_flit() {
+                    self.counters.flits_sent += 1;
+                    self.arriving
+                        .extend(self.to_device.pass(flit).into_iter().flatten());
                 }
+            }
+            if let Some(flit) = self.arriving.pop_front() {
+                self.sender.start(flit);
             }
         }
         if self.sender.drive(dut) && self.loaded {
@@ -233,19 +338,87 @@ impl HostLink {
         dut.set_tx_ready(self.ready);
     }
 
+    /// What goes on the wire in this flit time: the retry machines first, then new flits.
     fn next_flit(&mut self) -> Option<Flit> {
         self.loaded = false;
-        if self.init_sent {
+        let all_data = match self.retry.replay() {
+            Some(entry) => self.kept[usize::from(entry)].1,
+            None => self.packer.rollover() >= 4,
+        };
+        match self.retry.next(all_data) {
+            Send::Control(c) => {
+                self.counters.retry_requests += u64::from(matches!(c, Control::RetryReq { .. }));
+                Some(c.flit(FlitHeader::default()))
+            }
+            Send::Replay(entry) => {
+                self.counters.replayed += 1;
+                let mut flit = self.kept[usize::from(entry)].0;
+                flit.crc ^= self.in_crc(entry);
+                self.loaded = true;
+                Some(flit)
+            }
+            Send::New { idle } => self
+                .new_flit()
+                .or_else(|| idle.then(|| Control::RetryIdle.flit(FlitHeader::default()))),
+            Send::Nothing => None,
+        }
+    }
+
+    /// What SEQ mixes into the CRC of the flit with this number.
+    fn in_crc(&self, number: u8) -> u16 {
+        if self.seq {
+            number.into()
+        } else {
+            0
+        }
+    }
+
+    fn new_flit(&mut self) -> Option<Flit> {
+        if !self.init_sent {
+            return if self.heard {
+                Some(self.init())
+            } else {
+                Some(Control::RetryIdle.flit(FlitHeader::default()))
+            };
+        }
+        let all_data = self.packer.rollover() >= 4;
+        let free = self.retry.free();
+        let late = self.retry.tail_is_late();
+        let (flit, matters) = if all_data {
+            (self.packer.next_flit()?, true)
+        } else if (self.packer.acks_owed() >= ACKS_FORCED || late) && free >= RESERVE - 1 {
+            let matters = !self.packer.credits_owed().is_empty();
+            (self.packer.acknowledge(), matters)
+        } else {
+            let needed = if self.packer.writes_queued() > 0 {
+                DATA_RESERVE
+            } else {
+                RESERVE
+            };
+            if free < needed {
+                return None;
+            }
             self.loaded = !self.packer.is_idle();
             self.counters.credit_wait += u64::from(self.loaded && self.packer.is_starved());
             let writes = self.packer.writes_queued();
+            let owed = !self.packer.credits_owed().is_empty();
             let flit = self.packer.next_flit();
             self.counters.lines_sent += (writes - self.packer.writes_queued()) as u64;
-            return flit;
-        }
-        if !self.heard {
-            return Some(Control::RetryIdle.flit(FlitHeader::default()));
-        }
+            (flit?, self.loaded || owed)
+        };
+        self.loaded |= all_data;
+        Some(self.keep(flit, all_data, matters))
+    }
+
+    /// Puts a new retryable flit into the retry buffer.
+    fn keep(&mut self, mut flit: Flit, all_data: bool, matters: bool) -> Flit {
+        let entry = self.retry.sent(matters);
+        self.kept[usize::from(entry)] = (flit, all_data);
+        flit.crc ^= self.in_crc(entry);
+        flit
+    }
+
+    fn init(&mut self) -> Flit {
         self.init_sent = true;
         self.packer.owe(Credits {
             req: 0,
@@ -253,14 +426,16 @@ impl HostLink {
             rsp: HOST_BUFFERS,
         });
         self.note_up();
-        Some(
-            Control::InitParam {
-                version: INIT_VERSION,
-                llr_wrap: LLR_WRAP,
-                signature: 0,
-            }
-            .flit(FlitHeader::default()),
-        )
+        let init = Control::InitParam {
+            version: INIT_VERSION,
+            llr_wrap: RETRY_ENTRIES,
+            signature: if self.offer_seq {
+                control::EXTENSIONS | control::SEQ
+            } else {
+                0
+            },
+        };
+        self.keep(init.flit(FlitHeader::default()), false, true)
     }
 
     fn note_up(&mut self) {
@@ -269,37 +444,85 @@ impl HostLink {
 
     /// Takes the device's slot of this cycle, after its outputs have settled; `sink` gets the responses.
     #[inline]
-    pub fn sample(&mut self, dut: &Dut, sink: impl FnMut(Response)) {
+    pub fn sample(&mut self, dut: &Dut, mut sink: impl FnMut(Response)) {
         if !(self.ready && dut.tx_valid()) {
             return;
         }
         let framing = self.slots.framing_errors;
         if let Some(flit) = self.slots.sample(dut) {
-            // A flit that is lost here leaves a hole that nobody sees: no retry, no sequence numbers yet (cxl-mem 8.4).
-            if let Some(flit) = self.to_host.pass(flit) {
-                self.take(dut.cycles(), &flit, sink);
+            if self.reinit_until.is_none() && self.enabled {
+                for flit in self.to_host.pass(flit).into_iter().flatten() {
+                    self.take(dut.cycles(), &flit, &mut sink);
+                }
             }
         }
         self.counters.protocol_errors += self.slots.framing_errors - framing;
     }
 
-    fn take(&mut self, now: u64, flit: &Flit, mut sink: impl FnMut(Response)) {
-        if !flit.crc_ok() {
-            self.counters.crc_errors += 1;
-            // Before INIT nothing is lost but RETRY.Idle.
-            self.failed |= self.init_received;
+    /// What arrived, as the retry machines see it.
+    fn classify(&self, flit: &Flit) -> Arrival {
+        let dropping = self.retry.local() != Local::Normal;
+        let is_control = flit.slots[0] & 1 == 1 && (dropping || self.receiver.rollover() < 4);
+        let is_retry = is_control && (flit.slots[0] >> 32) as u8 & 15 == llctrl::RETRY;
+        let number = if is_retry {
+            0
+        } else {
+            self.in_crc(self.retry.eseq())
+        };
+        if flit.crc ^ number != crc::of(&flit.slots) {
+            return Arrival::Damaged;
+        }
+        match Control::unpack(flit.slots[0]) {
+            Ok(c) if is_retry => Arrival::Retry(c),
+            _ => Arrival::Retryable,
+        }
+    }
+
+    fn take(&mut self, now: u64, flit: &Flit, sink: &mut impl FnMut(Response)) {
+        // An idle or dead wire passes the CRC (cxl-mem 3.10).
+        if self.receiver.rollover() < 4 && flit.slots == [0; 4] && flit.crc == 0 {
             return;
         }
-        self.heard = true;
-        if self.note_restart(flit) {
-            self.counters.flits_received += 1;
+        let arrival = self.classify(flit);
+        let before = self.retry.local();
+        if arrival == Arrival::Damaged {
+            if !self.heard {
+                return;
+            }
+            self.counters.crc_errors += u64::from(before == Local::Normal);
+        }
+        self.heard |= arrival != Arrival::Damaged;
+        if arrival == Arrival::Retryable && before == Local::Normal && !self.admits(flit) {
+            self.counters.protocol_errors += 1;
+            self.retry.abort();
             return;
         }
-        if self.failed {
-            self.counters.dropped_after_error += 1;
-            return;
+        match self.retry.receive(arrival) {
+            Verdict::Deliver => {}
+            Verdict::Drop => {
+                self.counters.dropped_after_error +=
+                    u64::from(arrival == Arrival::Retryable && before != Local::Normal);
+                return;
+            }
+            Verdict::Broken => {
+                self.counters.protocol_errors += 1;
+                self.retry.abort();
+                return;
+            }
         }
         self.counters.flits_received += 1;
+        self.packer.owe_ack();
+        if let Some((llr_wrap, signature)) = self.init_param(flit) {
+            self.init_received = true;
+            self.seq = self.offer_seq && control::offers(signature, control::SEQ);
+            if !self.retry.set_peer_entries(llr_wrap) {
+                self.counters.protocol_errors += 1;
+                self.retry.abort();
+            }
+            self.note_up();
+            return;
+        }
+        let mut acked = 0;
         let (packer, counters, marks, first_error) = (
             &mut self.packer,
             &mut self.counters,
@@ -332,8 +555,8 @@ impl HostLink {
                 counters.protocol_errors += 1;
                 first_error.get_or_insert((now, error));
             }
-            // Acknowledgements mean something once there is a retry buffer.
-            Event::Ack(_) | Event::Control(_) => {}
+            Event::Ack(count) => acked += count,
+            Event::Control(_) => {}
             Event::BiSnp(_)
             | Event::ByteEnables(_)
             | Event::Req(_)
@@ -345,29 +568,25 @@ impl HostLink {
         });
     }
 
-    /// Looks for the flits that say that the device initialises: INIT.Param, and RETRY.Idle after it had initialised before.
-    fn note_restart(&mut self, flit: &Flit) -> bool {
-        // The first check rejects almost every flit. While the link works, an all-data flit must not be looked at.
-        if flit.slots[0] & 1 == 0 || (!self.failed && self.receiver.rollover() >= 4) {
-            return false;
+    /// The content of INIT.Param, if the flit is one.
+    fn init_param(&self, flit: &Flit) -> Option<(u8, u16)> {
+        // The first check rejects almost every flit; an all-data flit must not be looked at.
+        if flit.slots[0] & 1 == 0 || self.receiver.rollover() >= 4 {
+            return None;
         }
         match Control::unpack(flit.slots[0]) {
-            Ok(Control::InitParam { .. }) => {
-                if self.init_received {
-                    self.restart();
-                }
-                self.init_received = true;
-                self.note_up();
-                true
-            }
-            Ok(Control::RetryIdle) => {
-                if self.init_received {
-                    self.restart();
-                }
-                true
-            }
-            _ => false,
+            Ok(Control::InitParam {
+                llr_wrap,
+                signature,
+                ..
+            }) => Some((llr_wrap, signature)),
+            _ => None,
         }
+    }
+
+    /// INIT.Param comes first, and once (cxl-mem 3.7).
+    fn admits(&self, flit: &Flit) -> bool {
+        self.init_received != self.init_param(flit).is_some()
     }
 }
 

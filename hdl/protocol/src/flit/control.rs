@@ -17,6 +17,17 @@ pub mod llctrl {
 /// Version that INIT.Param carries for CXL 2.0 or later.
 pub const INIT_VERSION: u8 = 2;
 
+/// INIT.Param payload bits 63:52 of an end that offers extensions of this project; bits 51:48 say which (cxl-mem 8.2, 8.4).
+pub const EXTENSIONS: u16 = 0xB160;
+
+/// Bit of the signature that offers sequence numbers in the CRC (cxl-mem 8.4).
+pub const SEQ: u16 = 1;
+
+/// True if `signature` offers the extensions in `bits`.
+pub const fn offers(signature: u16, bits: u16) -> bool {
+    signature & 0xfff0 == EXTENSIONS && signature & bits == bits
+}
+
 /// BI-68 is on when INIT.Param payload bits 63:48 of both ends hold this signature (cxl-mem 8.2).
 pub const BI68_SIGNATURE: u16 = 0xB168;
 

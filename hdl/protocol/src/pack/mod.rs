@@ -309,12 +309,17 @@ impl Sender {
         if self.idle <= self.flush_after {
             return None;
         }
+        Some(self.acknowledge())
+    }
+
+    /// An LLCRD with all acknowledgements and what credits fit.
+    fn acknowledge(&mut self) -> Flit {
         self.idle = 0;
         let mut header = FlitHeader::default();
         header.return_credits(&mut self.owed);
         let ack = self.acks.min(255);
         self.acks -= ack;
-        Some(Control::LlcrdAck { ack: ack as u8 }.flit(header))
+        Control::LlcrdAck { ack: ack as u8 }.flit(header)
     }
 }
 
@@ -342,6 +347,19 @@ macro_rules! sender_methods {
         #[inline]
         pub fn owe_ack(&mut self) {
             self.sender.acks = self.sender.acks.saturating_add(1);
+        }
+        /// Acknowledgements owed.
+        pub const fn acks_owed(&self) -> u16 {
+            self.sender.acks
+        }
+        /// Credits owed to the other end.
+        pub const fn credits_owed(&self) -> $crate::flit::Credits {
+            self.sender.owed
+        }
+        /// An LLCRD with all acknowledgements and what credits fit, now. Not while a whole flit of data is owed
+        /// ([`Self::rollover`] above 3): nothing may come before it.
+        pub fn acknowledge(&mut self) -> $crate::flit::Flit {
+            self.sender.acknowledge()
         }
         /// Sets how many idle calls of [`Self::next_flit`] pass before credits or acknowledgements get a flit of their own.
         pub fn set_flush_after(&mut self, calls: u32) {

@@ -135,14 +135,28 @@ macro_rules! for_each_reg {
                 (REQ, 0, 16, "Req that can be outstanding"), (RWD, 16, 16, "RwD that can be outstanding")])
 
             // ---- Link ----
-            (LinkCtrl, 0x2040, RW, 0x0000_0001, "Link control", [
+            (LinkCtrl, 0x2040, RW, 0x0000_0005, "Link control", [
                 (ENABLE, 0, 1, "1: initialise and run; 0: silent, INIT and credits forgotten"),
-                (FREE_RUNNING, 1, 1, "send a flit in every frame, empty ones too")])
+                (FREE_RUNNING, 1, 1, "send a flit in every frame, empty ones too"),
+                (OFFER_SEQ, 2, 1, "offer sequence numbers in the CRC at the next INIT")])
             (LinkStatus, 0x2044, RO, 0, "Link status", [
                 (UP, 0, 1, "INIT.Param both sent and received"),
                 (INIT_RECEIVED, 1, 1, "INIT.Param received"),
-                (INIT_SENT, 2, 1, "INIT.Param sent")])
+                (INIT_SENT, 2, 1, "INIT.Param sent"),
+                (ABORTED, 3, 1, "given up after retries, or a rule was broken: ENABLE 0, then 1 starts anew"),
+                (SEQ, 4, 1, "sequence numbers are in the CRC: both ends offered them"),
+                (LOCAL, 16, 3, "local retry state: 0 normal, 1 request to be sent, 2 answer awaited, 3 physical layer re-initialises, 4 aborted"),
+                (REMOTE, 19, 1, "remote retry state: an answer is to be sent"),
+                (NUM_RETRY, 20, 5, "requests sent for the flit that is awaited"),
+                (FREE, 25, 7, "free entries of the retry buffer")])
             (BdfInfo, 0x2048, RO, 0, "Requester id in use", [(BDF, 0, 16, "bus 15:8, device 7:3, function 2:0")])
+
+            (LlrLimits, 0x204C, RW, 0x0A0A_0040, "Link-level retry: thresholds", [
+                (TIMEOUT, 0, 13, "flits sent while the answer to a request is awaited; at least the round trip and 16"),
+                (MAX_NUM_RETRY, 16, 5, "requests before the physical layer is asked to re-initialise"),
+                (MAX_NUM_PHY_REINIT, 24, 5, "re-initialisations before the link is given up")])
+            (LlrTail, 0x2050, RW, 0x0000_0100, "Link-level retry: lost last flits", [
+                (TAIL, 0, 13, "with SEQ: flit times without acknowledgement before an LLCRD is sent; 0 never")])
 
             // ---- Counters: they wrap, and CounterCtrl clears them ----
             (RxFlits, 0x2080, RO, 0, "Flits received with a good CRC", [])
@@ -159,6 +173,9 @@ macro_rules! for_each_reg {
             (CyclesHi, 0x20AC, RO, 0, "Cycles, bits 63:32, as latched by CyclesLo", [])
             (IoErrors, 0x20B0, RO, 0, "TLPs dropped or answered Unsupported Request", [])
             (CounterCtrl, 0x20B4, WO, 0, "Counter control", [(CLEAR, 0, 1, "1: clear all counters")])
+            (RetryRequests, 0x20B8, RO, 0, "RETRY.Req sent", [])
+            (RetryReplays, 0x20BC, RO, 0, "Flits sent again", [])
+            (PhyReinits, 0x20C0, RO, 0, "Re-initialisations of the physical layer asked for", [])
 
             // ---- Engine (descriptor layout: module `engine`) ----
             (EngCtrl, 0x2100, RW, 0, "Engine control", [

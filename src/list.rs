@@ -21,6 +21,9 @@ pub struct Args {
     /// For people: a table, sizes with units
     #[arg(short = 'u', long)]
     human: bool,
+    /// For programs: an array of devices, which is what it prints without an option too
+    #[arg(long, conflicts_with = "human")]
+    json: bool,
 }
 
 /// Carries out `cxlmem list`.
@@ -53,7 +56,7 @@ pub fn run(args: Args) -> Result<()> {
     memdev.insert("target".into(), described.into());
     memdev.insert("config".into(), config.name.into());
     memdev.extend(entry);
-    match args.human {
+    match args.human && !args.json {
         true => print_table(&memdev),
         false => println!("{}", serde_json::to_string_pretty(&[memdev])?),
     }

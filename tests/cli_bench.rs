@@ -299,7 +299,16 @@ fn configuration_without_engine_says_what_is_not_run() {
 
 #[test]
 fn a_run_that_checks_nothing_fails() {
-    let text = refused(&["sim", "run", "read", "--ops", "1", "--config", "tiny"]);
+    // A single operation that happens to be no read.
+    let nothing = (1..40).find_map(|seed| {
+        let seed = seed.to_string();
+        let run = [
+            "sim", "run", "random", "--ops", "1", "--config", "tiny", "--seed", &seed,
+        ];
+        let out = cxlmem(&run);
+        (!out.status.success()).then(|| String::from_utf8_lossy(&out.stderr).into_owned())
+    });
+    let text = nothing.expect("in 40 draws a write");
     assert!(text.contains("nothing was checked"), "{text}");
     let text = refused(&["sim", "run", "read", "--lines", "513", "--config", "tiny"]);
     assert!(text.contains("--lines 512"), "{text}");
@@ -318,8 +327,29 @@ fn sim_run_checks_every_read() {
 }
 
 #[test]
+fn sim_run_compares_the_first_read_and_counts_cycles_one_by_one() {
+    let run = |ops: &str| -> Value {
+        let text = done(&[
+            "sim", "run", "read", "--ops", ops, "--config", "tiny", "--json",
+        ]);
+        serde_json::from_str(&text).unwrap()
+    };
+    let (one, two) = (run("1"), run("2"));
+    assert_eq!(one["compared_reads"], 1);
+    assert_eq!(
+        (&two["operations"], &two["compared_reads"]),
+        (&2.into(), &2.into())
+    );
+    // A read takes two flits back: the second of two that leave together ends a line later, four data slots and no header flit of its own at best.
+    let cycles = |v: &Value| v["cycles"].as_u64().unwrap();
+    let more = cycles(&two) - cycles(&one);
+    assert!((1..=8).contains(&more), "{one} {two}");
+}
+
+#[test]
 fn list_is_an_array_of_devices() {
-    let all: Value = serde_json::from_str(&done(&["list"])).unwrap();
+    assert_eq!(cxlmem(&["list", "--json", "-u"]).status.code(), Some(2));
+    let all: Value = serde_json::from_str(&done(&["list", "--json"])).unwrap();
     let device = &all.as_array().unwrap()[0];
     assert_eq!(device["memdev"], "mem0");
     assert_eq!(device["ram_size"], 32 << 20);

@@ -30,7 +30,7 @@ pub const SETS: &[u64] = &[
     256 << 20,
 ];
 /// Working sets of a quick run, bytes.
-pub const QUICK_SETS: &[u64] = &[16 << 10, 1 << 20, 16 << 20];
+pub const QUICK_SETS: &[u64] = &[16 << 10, 1 << 20, 16 << 20, 256 << 20];
 
 /// One line of a working set.
 #[repr(C, align(64))]

@@ -11,6 +11,7 @@ mod latency;
 mod locality;
 mod migrate;
 mod page;
+mod placed;
 pub mod progress;
 mod region;
 mod source;
@@ -285,7 +286,7 @@ fn as_json(bench: &Bench, target: &str) -> serde_json::Value {
 
 /// What made the figures.
 fn versions() -> serde_json::Value {
-    json!({ "cxlmem": env!("CARGO_PKG_VERSION") })
+    json!({ "cxlmem": env!("CARGO_PKG_VERSION"), "verilator": cxlmem_sim::VERILATOR_VERSION })
 }
 
 /// Fails early where a file cannot be written at the end.

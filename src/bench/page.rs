@@ -4,6 +4,7 @@ use super::chart::{self, escape, Form, Plot, Series};
 use super::figures::{self, number, Class, Kind};
 use super::tables::{grids, percent};
 use super::Bench;
+use cxlmem_hdl::probes;
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--paper:#fbfbf9;--card:#fff;--ink:#1d2329;--soft:#5d6770;--grid:#dfe3e6;--met:#1f7a4d;--missed:#b3261e}
@@ -187,8 +188,8 @@ fn over(
 fn plots(b: &Bench) -> Vec<(&'static str, &'static str, Plot)> {
     vec![
         (
-            "A dependent access: device beside this machine's memory",
-            "simulated / measured here",
+            "A dependent access: device (at its placed clock, or the stated one if none is recorded) beside this machine's memory",
+            "synthesized or simulated / measured here",
             latency(b),
         ),
         (
@@ -275,11 +276,13 @@ fn latency(b: &Bench) -> Plot {
             .find(|(c, _)| c == b.config.name)
             .map(|(_, ns)| ns)
     });
-    for (name, device) in [("device, stated clock", stated), ("device, placed", placed)] {
-        if device.iter().all(Option::is_none) {
-            continue;
-        }
-        plot.categories.push(name.to_string());
+    let device = if placed.iter().any(Option::is_some) {
+        placed
+    } else {
+        stated
+    };
+    if device.iter().any(Option::is_some) {
+        plot.categories.push("device".to_string());
         for (series, value) in plot.series.iter_mut().zip(device) {
             series.values.push(value);
         }
@@ -287,28 +290,20 @@ fn latency(b: &Bench) -> Plot {
     plot
 }
 
+/// A group of bars for each stage that one of the two passes, in the pipeline's order.
 fn stages(b: &Bench) -> Plot {
-    let reads = b.figures.series(&figures::READ_STAGE);
-    let writes = b.figures.series(&figures::WRITE_STAGE);
-    let series = |(name, cycles): &(String, f64), at: usize| Series {
-        name: name.clone(),
-        values: (0..2).map(|n| (n == at).then_some(*cycles)).collect(),
-    };
-    let mut all: Vec<Series> = reads.iter().map(|s| series(s, 0)).collect();
-    for stage in &writes {
-        match all.iter_mut().find(|s| s.name == stage.0) {
-            Some(same) => same.values[1] = Some(stage.1),
-            None => all.push(series(stage, 1)),
-        }
+    let kinds: [(&'static Kind, &[&str], &str); 2] = [
+        (&figures::READ_STAGE, &[], "read"),
+        (&figures::WRITE_STAGE, &[], "write"),
+    ];
+    let mut plot = over(b, "cycles", Form::Bars, false, &kinds);
+    let mut order: Vec<usize> = (0..plot.categories.len()).collect();
+    order.sort_by_key(|&n| probes::bit(&plot.categories[n]));
+    for series in &mut plot.series {
+        series.values = order.iter().map(|&n| series.values[n]).collect();
     }
-    Plot {
-        unit: "cycles",
-        categories: vec!["read".into(), "write".into()],
-        series: all,
-        form: Form::Stack,
-        log: false,
-        line: None,
-    }
+    plot.categories = order.iter().map(|&n| plot.categories[n].clone()).collect();
+    plot
 }
 
 fn bandwidth(b: &Bench) -> Plot {
@@ -388,7 +383,7 @@ mod tests {
     #[test]
     fn the_device_stands_beside_the_working_sets() {
         let plot = latency(&bench());
-        assert_eq!(plot.categories, ["16KiB", "256MiB", "device, placed"]);
+        assert_eq!(plot.categories, ["16KiB", "256MiB", "device"]);
         assert_eq!(plot.series[0].values, [Some(1.2), Some(95.0), Some(166.7)]);
         assert_eq!(plot.series[1].values, [None; 3]);
     }

@@ -5,13 +5,14 @@ use std::time::Instant;
 
 use anyhow::{bail, Context, Result};
 use clap::{Args as ClapArgs, Subcommand};
+use cxlmem_hdl::Config;
 use cxlmem_protocol::regs;
 use cxlmem_sim::home::HomeCounters;
 use cxlmem_sim::link::LinkCounters;
-use cxlmem_sim::rng::seed_from_env;
 use cxlmem_sim::system::{Options, System};
 use serde_json::{json, Value};
 
+use crate::cli::{self, usage};
 use crate::target;
 use crate::traffic::{Traffic, Workload};
 
@@ -19,6 +20,14 @@ use crate::traffic::{Traffic, Workload};
 const OPEN: u64 = 128;
 /// Cycles between top-ups.
 const BATCH: u64 = 16;
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  cxlmem sim run random --ops 100000 --seed 7           reads and writes of 1024 lines, mixed
+  cxlmem sim run read --config tiny --lines 64          reads alone, in the smallest configuration
+  cxlmem sim run write --ops 1000 --json -              for a program
+
+Exit status: 0 all reads compared equal, 1 one did not or the device broke a rule, 2 wrong usage.";
 
 /// Arguments of `cxlmem sim`.
 #[derive(ClapArgs, Debug)]
@@ -30,6 +39,7 @@ pub struct Args {
 #[derive(Subcommand, Debug)]
 enum SimCommand {
     /// Run a workload of line operations and check the responses: a read must give what was last written or read there
+    #[command(after_help = RUN_EXAMPLES)]
     Run(Run),
 }
 
@@ -39,8 +49,8 @@ struct Run {
     #[arg(value_enum)]
     workload: Workload,
     /// Named configuration
-    #[arg(long, default_value = "sim", value_name = "NAME")]
-    config: String,
+    #[arg(long, default_value = "sim", value_name = "NAME", value_parser = target::config)]
+    config: &'static Config,
     /// Line operations
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     ops: u64,
@@ -53,9 +63,9 @@ struct Run {
     /// Write an FST trace of every signal; needs a build with `--features cxlmem-sim/trace`
     #[arg(long, value_name = "FILE.fst")]
     trace: Option<PathBuf>,
-    /// Print the outcome as JSON
-    #[arg(long)]
-    json: bool,
+    /// Write the outcome as JSON; - or no FILE is standard output
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
+    json: Option<PathBuf>,
 }
 
 /// Carries out `cxlmem sim`.
@@ -66,8 +76,10 @@ pub fn run(args: Args) -> Result<()> {
 }
 
 fn workload(args: &Run) -> Result<()> {
-    let config = target::config(&args.config).map_err(anyhow::Error::msg)?;
-    let seed = args.seed.unwrap_or_else(|| seed_from_env(1));
+    let config = args.config;
+    let seed = cli::seed(args.seed)?;
+    cli::check_output(args.json.as_deref())?;
+    cli::check_output(args.trace.as_deref())?;
     let options = Options {
         seed,
         host_mem_bytes: 1 << 20,
@@ -79,7 +91,7 @@ fn workload(args: &Run) -> Result<()> {
     let all = config.capacity() / 64;
     let lines = args.lines.unwrap_or(1024.min(all));
     if lines > all {
-        bail!(
+        usage!(
             "configuration {} has {all} lines: give --lines {all} or less",
             config.name
         );
@@ -88,7 +100,8 @@ fn workload(args: &Run) -> Result<()> {
     traffic
         .fill(&mut system, OPEN)
         .context("the lines cannot be written before the run")?;
-    let bar = crate::bench::progress::Progress::new(args.json).bar(args.ops, args.workload.name());
+    let bar = crate::bench::progress::Progress::new(args.json.is_some())
+        .bar(args.ops, args.workload.name());
     let start = Start::of(&system);
     let mut shown = start.home.done;
     while traffic.issued() < args.ops || !system.home().is_idle() {
@@ -109,12 +122,12 @@ fn workload(args: &Run) -> Result<()> {
     }
     drop(bar);
     let outcome = outcome(&mut system, &start)?;
-    if args.json {
+    if let Some(file) = &args.json {
         let mut all = json!({ "workload": args.workload.name(), "config": config.name, "seed": seed, "lines": lines });
         if let (Some(all), Value::Object(outcome)) = (all.as_object_mut(), outcome) {
             all.extend(outcome);
         }
-        println!("{}", serde_json::to_string_pretty(&all)?);
+        cli::write_json(file, &all)?;
     } else {
         println!(
             "{}, configuration {}, {lines} lines, seed {seed}; all simulated but simulated_cycles_per_s, which is measured here",

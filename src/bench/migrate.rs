@@ -16,6 +16,7 @@ use super::figures::{self, size_name};
 use super::region;
 use super::source::{self, Source, PAGE};
 use super::Bench;
+use crate::cli::usage;
 
 /// Sizes of a full run, bytes.
 const SIZES: &[u64] = &[
@@ -67,7 +68,7 @@ pub fn limit(config: &Config, asked: Option<u64>, quick: bool) -> Result<u64> {
             } else {
                 format!(", or --config {}", larger.join(" or "))
             };
-            bail!(
+            usage!(
                 "--size {} is more than the memory of configuration {} ({}): use --size {}{other}",
                 size_name(bytes),
                 config.name,

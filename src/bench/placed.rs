@@ -2,6 +2,7 @@
 
 use super::figures::{self, Kind};
 use super::Bench;
+use crate::hdl::record;
 
 /// The configuration whose placement counts.
 const CONFIG: &str = "full";
@@ -36,7 +37,14 @@ pub fn idle(b: &mut Bench) {
 /// # Errors
 /// Why there is none, and what to do.
 fn clock_mhz() -> Result<f64, String> {
-    Err(format!(
-        "no placed clock of configuration {CONFIG} is recorded"
-    ))
+    let row = record::placed(CONFIG)?;
+    if row.stale {
+        let seeds: Vec<String> = row.seeds.keys().map(u32::to_string).collect();
+        return Err(format!(
+            "the placement of configuration {CONFIG} in hdl/synthesis.json is of an earlier RTL; `cxlmem hdl synth --config {CONFIG} --freq {} --seeds {} --record` makes one of this",
+            row.target_mhz,
+            seeds.join(",")
+        ));
+    }
+    Ok(row.fmax_mhz)
 }

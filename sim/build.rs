@@ -35,14 +35,10 @@ const VERILATOR_FLAGS: &[&str] = &[
     "-Wno-style",
 ];
 
-/// Every signal gets an `always` block of its own. rust-hdl writes one combinational block per module, so that a signal which depends on another one of the same
-/// block looks like a loop (UNOPTFLAT). Verilator 5.006 simulates such loops slowly, and wrongly where they depend on an input pin.
-const VERILATOR_CONFIG: &str = "`verilator_config\nisolate_assignments -module \"*\" -var \"*\"\n";
-
-/// Verilator's instructions: [`VERILATOR_CONFIG`], and the probes' signals readable from the shim. They are read between evaluations, by name; the Verilog stays as it
+/// Verilator's instructions: those of the lint gate, and the probes' signals readable from the shim. They are read between evaluations, by name; the Verilog stays as it
 /// is.
 fn verilator_config() -> String {
-    let mut text = String::from(VERILATOR_CONFIG);
+    let mut text = String::from(cxlmem_hdl::gates::verilator::CONFIG);
     for c in probes::STAGES.iter().flat_map(|s| s.when) {
         let line = format!(
             "public_flat_rd -module \"{}\" -var \"{}\"\n",

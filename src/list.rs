@@ -1,32 +1,47 @@
 //! `cxlmem list`: what is there, as a JSON array, in the manner of `cxl list`.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result};
 use comfy_table::{presets, Table};
 use cxlmem_driver::{Device, Transport};
+use cxlmem_hdl::Config;
 use cxlmem_protocol::regs::{self, RegDef};
 use cxlmem_sim::system::Options;
 use serde_json::{json, Map, Value};
 
+use crate::cli;
 use crate::target::{self, SimTarget};
+
+const EXAMPLES: &str = "\
+Examples:
+  cxlmem list                                           the simulated device, as a JSON array
+  cxlmem list -u                                        the same for people
+  cxlmem list --config tiny --json devices.json";
 
 /// Arguments of `cxlmem list`.
 #[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Where to look: `sim` powers a simulated device up and brings it up
     #[arg(long, default_value = "sim")]
     target: String,
     /// Named configuration of a simulated device
-    #[arg(long, default_value = "sim", value_name = "NAME")]
-    config: String,
+    #[arg(long, default_value = "sim", value_name = "NAME", value_parser = target::config)]
+    config: &'static Config,
     /// For people: a table, sizes with units
     #[arg(short = 'u', long)]
     human: bool,
+    /// For programs: an array of devices, which is what it prints without an option too; - or no FILE is standard output
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-", conflicts_with = "human")]
+    json: Option<PathBuf>,
 }
 
 /// Carries out `cxlmem list`.
 pub fn run(args: Args) -> Result<()> {
     target::check(&args.target)?;
-    let config = target::config(&args.config).map_err(anyhow::Error::msg)?;
+    cli::check_output(args.json.as_deref())?;
+    let config = args.config;
     let options = Options {
         host_mem_bytes: 1 << 20,
         ..Options::default()
@@ -55,7 +70,7 @@ pub fn run(args: Args) -> Result<()> {
     memdev.extend(entry);
     match args.human {
         true => print_table(&memdev),
-        false => println!("{}", serde_json::to_string_pretty(&[memdev])?),
+        false => cli::write_json(args.json.as_deref().unwrap_or("-".as_ref()), &[memdev])?,
     }
     Ok(())
 }

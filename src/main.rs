@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod bench;
+mod cli;
 mod flit;
 mod hdl;
 mod list;
@@ -19,7 +20,9 @@ Examples:
   cxlmem sim run random --ops 100000 --seed 7     line operations against a golden memory
   cxlmem hdl emit --config full -o target/rtl     write the controller's Verilog
   cxlmem hdl lint                                 every gate, every configuration
-  cxlmem hdl synth --config full --part LFE5U-85F-6 --json synth.json
+  cxlmem hdl synth --config full --seeds 1,2,3    area and speed
+
+Every subcommand's --help has more. --json FILE writes JSON, and --json - prints it; `flit decode` always prints.
 
 Exit status: 0 done, 1 failed (the message says why and what to do), 2 wrong usage.";
 
@@ -79,7 +82,10 @@ fn main() -> ExitCode {
             for cause in error.chain().skip(1) {
                 eprintln!("  because: {cause}");
             }
-            ExitCode::FAILURE
+            match error.is::<cli::Usage>() {
+                true => ExitCode::from(2),
+                false => ExitCode::FAILURE,
+            }
         }
     }
 }
@@ -92,5 +98,58 @@ mod tests {
     #[test]
     fn command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// Every subcommand without subcommands of its own, by its path, with its long help.
+    fn leaves(c: &clap::Command, path: &str, out: &mut Vec<(String, String)>) {
+        let subcommands: Vec<_> = c.get_subcommands().collect();
+        for s in &subcommands {
+            leaves(s, &format!("{path} {}", s.get_name()), out);
+        }
+        if subcommands.is_empty() {
+            out.push((path.to_string(), c.clone().render_long_help().to_string()));
+        }
+    }
+
+    /// The words of a line of shell: blanks part them, but not between single quotes; what a pipe or redirection follows is left out.
+    fn words(line: &str) -> Vec<String> {
+        let (mut words, mut quoted) = (vec![String::new()], false);
+        for c in line.chars() {
+            match c {
+                '\'' => quoted = !quoted,
+                '|' | '<' if !quoted => break,
+                ' ' if !quoted => words.push(String::new()),
+                c => words[..].last_mut().unwrap().push(c),
+            }
+        }
+        words.retain(|w| !w.is_empty());
+        words
+    }
+
+    #[test]
+    fn every_subcommand_has_examples_that_parse() {
+        let (mut all, command) = (Vec::new(), Cli::command());
+        leaves(&command, "cxlmem", &mut all);
+        all.push((
+            "cxlmem".into(),
+            command.clone().render_long_help().to_string(),
+        ));
+        assert!(all.len() >= 8, "{all:?}");
+        for (path, help) in all {
+            let examples: Vec<&str> = help
+                .lines()
+                .filter_map(|l| l.strip_prefix("  "))
+                .filter(|l| l.starts_with("cxlmem "))
+                .collect();
+            assert!(examples.len() >= 2, "{path}: two examples or more\n{help}");
+            for example in examples {
+                assert!(example.contains(&path), "{path}: {example}");
+                // Three blanks part an example from what it does.
+                let line = example.split("   ").next().unwrap();
+                if let Err(e) = Cli::try_parse_from(words(line)) {
+                    panic!("{line}: {e}");
+                }
+            }
+        }
     }
 }

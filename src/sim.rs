@@ -5,18 +5,29 @@ use std::time::Instant;
 
 use anyhow::{bail, Context, Result};
 use clap::{Args as ClapArgs, Subcommand};
+use cxlmem_hdl::Config;
 use cxlmem_protocol::regs;
-use cxlmem_sim::rng::seed_from_env;
+use cxlmem_sim::home::HomeCounters;
+use cxlmem_sim::link::LinkCounters;
 use cxlmem_sim::system::{Options, System};
 use serde_json::{json, Value};
 
+use crate::cli::{self, usage};
 use crate::target;
 use crate::traffic::{Traffic, Workload};
 
 /// Operations under way at once.
 const OPEN: u64 = 128;
 /// Cycles between top-ups.
-const BATCH: u64 = 32;
+const BATCH: u64 = 16;
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  cxlmem sim run random --ops 100000 --seed 7           reads and writes of 1024 lines, mixed
+  cxlmem sim run read --config tiny --lines 64          reads alone, in the smallest configuration
+  cxlmem sim run write --ops 1000 --json -              for a program
+
+Exit status: 0 all reads compared equal, 1 one did not or the device broke a rule, 2 wrong usage.";
 
 /// Arguments of `cxlmem sim`.
 #[derive(ClapArgs, Debug)]
@@ -28,6 +39,7 @@ pub struct Args {
 #[derive(Subcommand, Debug)]
 enum SimCommand {
     /// Run a workload of line operations and check the responses: a read must give what was last written or read there
+    #[command(after_help = RUN_EXAMPLES)]
     Run(Run),
 }
 
@@ -37,12 +49,12 @@ struct Run {
     #[arg(value_enum)]
     workload: Workload,
     /// Named configuration
-    #[arg(long, default_value = "sim", value_name = "NAME")]
-    config: String,
+    #[arg(long, default_value = "sim", value_name = "NAME", value_parser = target::config)]
+    config: &'static Config,
     /// Line operations
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     ops: u64,
-    /// Lines that the operations go to: a read is compared once its line was written or read before [default: 1024, or all there are]
+    /// Lines that the operations go to; each is written once before the run, so that every read is compared [default: 1024, or all there are]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     lines: Option<u64>,
     /// Seed; printed, and equal seeds give equal runs (also CXLMEM_SEED)
@@ -51,9 +63,9 @@ struct Run {
     /// Write an FST trace of every signal; needs a build with `--features cxlmem-sim/trace`
     #[arg(long, value_name = "FILE.fst")]
     trace: Option<PathBuf>,
-    /// Print the outcome as JSON
-    #[arg(long)]
-    json: bool,
+    /// Write the outcome as JSON; - or no FILE is standard output
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
+    json: Option<PathBuf>,
 }
 
 /// Carries out `cxlmem sim`.
@@ -64,8 +76,10 @@ pub fn run(args: Args) -> Result<()> {
 }
 
 fn workload(args: &Run) -> Result<()> {
-    let config = target::config(&args.config).map_err(anyhow::Error::msg)?;
-    let seed = args.seed.unwrap_or_else(|| seed_from_env(1));
+    let config = args.config;
+    let seed = cli::seed(args.seed)?;
+    cli::check_output(args.json.as_deref())?;
+    cli::check_output(args.trace.as_deref())?;
     let options = Options {
         seed,
         host_mem_bytes: 1 << 20,
@@ -77,18 +91,28 @@ fn workload(args: &Run) -> Result<()> {
     let all = config.capacity() / 64;
     let lines = args.lines.unwrap_or(1024.min(all));
     if lines > all {
-        bail!(
+        usage!(
             "configuration {} has {all} lines: give --lines {all} or less",
             config.name
         );
     }
     let mut traffic = Traffic::new(args.workload, &system, lines, seed);
-    let bar = crate::bench::progress::Progress::new(args.json).bar(args.ops, args.workload.name());
-    let (start, clock) = (system.now(), Instant::now());
-    let mut shown = 0;
+    traffic
+        .fill(&mut system, OPEN)
+        .context("the lines cannot be written before the run")?;
+    let bar = crate::bench::progress::Progress::new(args.json.is_some())
+        .bar(args.ops, args.workload.name());
+    let start = Start::of(&system);
+    let mut shown = start.home.done;
     while traffic.issued() < args.ops || !system.home().is_idle() {
         traffic.top_up(&mut system, OPEN, args.ops)?;
-        system.run(BATCH);
+        for _ in 0..BATCH {
+            system.cycle();
+            // The last response ends the run, in its cycle.
+            if traffic.issued() == args.ops && system.home().is_idle() {
+                break;
+            }
+        }
         let done = system.home().counters().done;
         bar.add(done - shown);
         shown = done;
@@ -97,14 +121,13 @@ fn workload(args: &Run) -> Result<()> {
         }
     }
     drop(bar);
-    let seconds = clock.elapsed().as_secs_f64();
-    let outcome = outcome(&mut system, start, seconds)?;
-    if args.json {
+    let outcome = outcome(&mut system, &start)?;
+    if let Some(file) = &args.json {
         let mut all = json!({ "workload": args.workload.name(), "config": config.name, "seed": seed, "lines": lines });
         if let (Some(all), Value::Object(outcome)) = (all.as_object_mut(), outcome) {
             all.extend(outcome);
         }
-        println!("{}", serde_json::to_string_pretty(&all)?);
+        cli::write_json(file, &all)?;
     } else {
         println!(
             "{}, configuration {}, {lines} lines, seed {seed}; all simulated but simulated_cycles_per_s, which is measured here",
@@ -118,23 +141,45 @@ fn workload(args: &Run) -> Result<()> {
     verdict(&system, args, lines, seed)
 }
 
-fn outcome(system: &mut System, start: u64, seconds: f64) -> Result<Value> {
+/// What had been counted when the run began.
+struct Start {
+    cycle: u64,
+    clock: Instant,
+    home: HomeCounters,
+    link: LinkCounters,
+}
+
+impl Start {
+    fn of(system: &System) -> Start {
+        Start {
+            cycle: system.now(),
+            clock: Instant::now(),
+            home: system.home().counters(),
+            link: system.link().counters(),
+        }
+    }
+}
+
+fn outcome(system: &mut System, start: &Start) -> Result<Value> {
+    let seconds = start.clock.elapsed().as_secs_f64();
     let (home, link) = (system.home().counters(), system.link().counters());
-    let cycles = system.now() - start;
+    let cycles = system.now() - start.cycle;
+    let data_slots = (link.data_slots_received - start.link.data_slots_received)
+        + 4 * (link.lines_sent - start.link.lines_sent);
     let mut count = |offset| {
         system
             .mmio_read32(offset)
             .context("cannot read the device's counters")
     };
     Ok(json!({
-        "operations": home.done,
+        "operations": home.done - start.home.done,
         "cycles": cycles,
-        "compared_reads": home.compared,
+        "compared_reads": home.compared - start.home.compared,
         "timeouts": home.timeouts,
         "stray_responses": home.strays,
-        "flits_to_device": link.flits_sent,
-        "flits_to_host": link.flits_received,
-        "data_slots_per_cycle": (link.data_slots_received + 4 * link.lines_sent) as f64 / cycles as f64,
+        "flits_to_device": link.flits_sent - start.link.flits_sent,
+        "flits_to_host": link.flits_received - start.link.flits_received,
+        "data_slots_per_cycle": data_slots as f64 / cycles as f64,
         "crc_errors_device": count(regs::RxCrcErrors::OFFSET)?,
         "crc_errors_host": link.crc_errors,
         "protocol_errors_device": count(regs::RxProtocolErrors::OFFSET)?,
@@ -167,7 +212,7 @@ fn verdict(system: &System, args: &Run, lines: u64, seed: u64) -> Result<()> {
         );
     }
     if args.workload != Workload::Write && system.home().counters().compared == 0 {
-        bail!("no read was compared, so nothing was checked: raise --ops or lower --lines");
+        bail!("no read was compared, so nothing was checked: raise --ops");
     }
     Ok(())
 }

@@ -1,12 +1,14 @@
 //! What `--target` names: the simulator as a transport of the driver.
 
-use anyhow::{bail, Result};
+use anyhow::Result;
 use cxlmem_driver::{HpaWindow, Intent, MsiMessage, Transport, TransportError};
 use cxlmem_hdl::Config;
 use cxlmem_sim::home::HomeError;
 use cxlmem_sim::system::{Access, Options, System, SystemError};
 use pcie_sim::config::AccessError;
 use pcie_sim::host::RequestError;
+
+use crate::cli::usage;
 
 /// Bytes of a line.
 const LINE: usize = 64;
@@ -41,9 +43,9 @@ pub fn check(target: &str) -> Result<()> {
     match target.split(':').next() {
         Some("sim") if target == "sim" => Ok(()),
         Some("serial" | "dev") => {
-            bail!("target `{target}`: boards and device files are not supported yet; use `--target sim`")
+            usage!("target `{target}`: boards and device files are not supported yet; use `--target sim`")
         }
-        _ => bail!("unknown target `{target}`: the only one so far is `sim`"),
+        _ => usage!("unknown target `{target}`: the only one so far is `sim`"),
     }
 }
 

@@ -145,6 +145,12 @@ impl Report {
     pub fn used(&self, kind: &str) -> u64 {
         self.area.get(kind).map_or(0, |u| u.used)
     }
+
+    /// Speed of the slowest clock, MHz; none if there is no clock.
+    pub fn slowest_mhz(&self) -> Option<f64> {
+        let reached = self.clocks.values().map(|c| c.achieved_mhz);
+        reached.min_by(f64::total_cmp)
+    }
 }
 
 /// A path between two edges of one clock; paths from and to pins are of no interest here.

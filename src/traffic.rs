@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use cxlmem_protocol::msg::MetaValue;
 use cxlmem_sim::rng::Rng;
-use cxlmem_sim::system::System;
+use cxlmem_sim::system::{System, SystemError};
 use cxlmem_sim::{HomeError, Op};
 
 /// Bytes of a line.
@@ -44,6 +44,8 @@ pub struct Traffic {
     base: u64,
     lines: u64,
     issued: u64,
+    /// Operations of the system that were settled before the first of these.
+    before: u64,
 }
 
 impl Traffic {
@@ -57,7 +59,27 @@ impl Traffic {
             base: system.hdm_window().0 + (all - lines) / 2 * LINE,
             lines,
             issued: 0,
+            before: settled(system),
         }
+    }
+
+    /// Writes every line once and waits for it, so that each read has something to be compared with. Not part of the stream.
+    ///
+    /// # Errors
+    /// [`SystemError`]: the device stopped answering.
+    pub fn fill(&mut self, system: &mut System, open: u64) -> Result<(), SystemError> {
+        let mut posted = 0;
+        while posted < self.lines || !system.home().is_idle() {
+            while posted < self.lines && posted.saturating_sub(settled(system) - self.before) < open
+            {
+                let data = self.rng.line();
+                system.post(self.base + posted * LINE, Op::write(data))?;
+                posted += 1;
+            }
+            system.cycle();
+        }
+        self.before = settled(system);
+        Ok(())
     }
 
     /// Operations given out.
@@ -118,12 +140,17 @@ impl Traffic {
     /// # Errors
     /// [`HomeError`].
     pub fn top_up(&mut self, system: &mut System, open: u64, most: u64) -> Result<(), HomeError> {
-        let counters = system.home().counters();
-        let settled = counters.done + counters.timeouts;
+        let settled = settled(system) - self.before;
         while self.issued < most && self.issued.saturating_sub(settled) < open {
             let (address, op) = self.next();
             system.post(address, op)?;
         }
         Ok(())
     }
+}
+
+/// Operations that have ended, one way or the other.
+fn settled(system: &System) -> u64 {
+    let counters = system.home().counters();
+    counters.done + counters.timeouts
 }

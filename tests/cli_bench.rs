@@ -13,11 +13,11 @@ fn cxlmem(arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-/// Runs it, expecting failure with status 1; its standard error.
-fn refused(arguments: &[&str]) -> String {
+/// Runs it, expecting failure: status 1, or 2 for wrong usage; its standard error.
+fn refused(status: i32, arguments: &[&str]) -> String {
     let out = cxlmem(arguments);
     let text = String::from_utf8_lossy(&out.stderr).into_owned();
-    assert_eq!(out.status.code(), Some(1), "{arguments:?}: {text}");
+    assert_eq!(out.status.code(), Some(status), "{arguments:?}: {text}");
     assert!(!text.contains("panicked"), "{text}");
     text
 }
@@ -58,58 +58,70 @@ fn bad_input_is_refused_with_the_next_step() {
         path(&dir.path().join("missing")),
     );
     let no_folder = path(&dir.path().join("no/such/out.json"));
-    for (arguments, words) in [
+    for (status, arguments, words) in [
         (
+            1,
             vec!["bench", "migrate", "--file", &missing],
             vec!["missing", "No such file", "--file"],
         ),
         (
+            1,
             vec!["bench", "migrate", "--file", &folder],
             vec!["is a folder", "--file"],
         ),
         (
+            1,
             vec!["bench", "migrate", "--file", &empty],
             vec!["is empty", "--file"],
         ),
         (
+            1,
             vec!["bench", "migrate", "--file", "/dev/zero"],
             vec!["not a regular file"],
         ),
         (
+            2,
             vec!["bench", "migrate", "--size", "1GiB"],
             vec!["1GiB", "32MiB", "--size"],
         ),
         (
+            2,
             vec!["bench", "migrate", "--config", "small", "--size", "1MiB"],
             vec!["32KiB", "--config sim"],
         ),
         (
+            2,
             vec!["bench", "all", "--config", "smal"],
             vec!["did you mean `small`?"],
         ),
         (
+            2,
             vec!["bench", "all", "--target", "serial:/dev/ttyUSB0"],
             vec!["not supported yet", "--target sim"],
         ),
         (
+            2,
             vec!["bench", "latency", "--size", "4KiB"],
             vec!["--size", "bench migrate"],
         ),
         (
+            2,
             vec!["bench", "latency", "--json", &no_folder],
             vec!["there is no folder"],
         ),
         (
+            2,
             vec!["bench", "latency", "--json", &folder],
             vec!["it is a folder"],
         ),
         (
+            2,
             vec!["sim", "run", "read", "--config", "nosuch"],
             vec!["nosuch", "sim-ext"],
         ),
-        (vec!["list", "--target", "moon"], vec!["moon"]),
+        (2, vec!["list", "--target", "moon"], vec!["moon"]),
     ] {
-        let text = refused(&arguments);
+        let text = refused(status, &arguments);
         for word in words {
             assert!(
                 text.contains(word),
@@ -129,7 +141,10 @@ fn unreadable_file_is_refused() {
         println!("not checked: this user may read everything");
         return;
     }
-    let text = refused(&["bench", "migrate", "--file", &file.path().to_string_lossy()]);
+    let text = refused(
+        1,
+        &["bench", "migrate", "--file", &file.path().to_string_lossy()],
+    );
     assert!(
         text.contains("Permission denied") && text.contains("--file"),
         "{text}"
@@ -139,6 +154,13 @@ fn unreadable_file_is_refused() {
 #[test]
 fn wrong_usage_has_its_own_status() {
     for arguments in [
+        vec!["hdl", "emit", "--config", "huge", "-o", "target/x"],
+        vec!["hdl", "lint", "--json", "/"],
+        vec!["hdl", "synth", "--json", "/no/such/folder/x"],
+        vec!["hdl", "synth", "--part", "iCE40"],
+        vec!["bench", "latency", "--report", "/proc/none"],
+        vec!["list", "--config", "huge"],
+        vec!["flit", "decode", "--direction", "up", "00"],
         vec!["bench", "nothing"],
         vec!["bench", "migrate", "--size", "12XB"],
         vec!["sim", "run", "read", "--ops", "0"],
@@ -271,7 +293,7 @@ fn equal_seeds_give_equal_simulated_figures() {
 #[test]
 fn configuration_without_engine_says_what_is_not_run() {
     // Asked for a migration alone, it cannot do what it is asked.
-    let text = refused(&["bench", "migrate", "--quick", "--config", "tiny"]);
+    let text = refused(2, &["bench", "migrate", "--quick", "--config", "tiny"]);
     assert!(
         text.contains("no engine") && text.contains("--config small"),
         "{text}"
@@ -299,9 +321,21 @@ fn configuration_without_engine_says_what_is_not_run() {
 
 #[test]
 fn a_run_that_checks_nothing_fails() {
-    let text = refused(&["sim", "run", "read", "--ops", "1", "--config", "tiny"]);
+    // A single operation that happens to be no read.
+    let nothing = (1..40).find_map(|seed| {
+        let seed = seed.to_string();
+        let run = [
+            "sim", "run", "random", "--ops", "1", "--config", "tiny", "--seed", &seed,
+        ];
+        let out = cxlmem(&run);
+        (!out.status.success()).then(|| String::from_utf8_lossy(&out.stderr).into_owned())
+    });
+    let text = nothing.expect("in 40 draws a write");
     assert!(text.contains("nothing was checked"), "{text}");
-    let text = refused(&["sim", "run", "read", "--lines", "513", "--config", "tiny"]);
+    let text = refused(
+        2,
+        &["sim", "run", "read", "--lines", "513", "--config", "tiny"],
+    );
     assert!(text.contains("--lines 512"), "{text}");
 }
 
@@ -318,8 +352,29 @@ fn sim_run_checks_every_read() {
 }
 
 #[test]
+fn sim_run_compares_the_first_read_and_counts_cycles_one_by_one() {
+    let run = |ops: &str| -> Value {
+        let text = done(&[
+            "sim", "run", "read", "--ops", ops, "--config", "tiny", "--json",
+        ]);
+        serde_json::from_str(&text).unwrap()
+    };
+    let (one, two) = (run("1"), run("2"));
+    assert_eq!(one["compared_reads"], 1);
+    assert_eq!(
+        (&two["operations"], &two["compared_reads"]),
+        (&2.into(), &2.into())
+    );
+    // A read takes two flits back: the second of two that leave together ends a line later, four data slots and no header flit of its own at best.
+    let cycles = |v: &Value| v["cycles"].as_u64().unwrap();
+    let more = cycles(&two) - cycles(&one);
+    assert!((1..=8).contains(&more), "{one} {two}");
+}
+
+#[test]
 fn list_is_an_array_of_devices() {
-    let all: Value = serde_json::from_str(&done(&["list"])).unwrap();
+    assert_eq!(cxlmem(&["list", "--json", "-u"]).status.code(), Some(2));
+    let all: Value = serde_json::from_str(&done(&["list", "--json"])).unwrap();
     let device = &all.as_array().unwrap()[0];
     assert_eq!(device["memdev"], "mem0");
     assert_eq!(device["ram_size"], 32 << 20);
@@ -330,4 +385,34 @@ fn list_is_an_array_of_devices() {
         .unwrap()
         .is_empty());
     assert!(done(&["list", "-u", "--config", "tiny"]).contains("32KiB"));
+}
+
+#[test]
+fn a_bad_seed_in_the_environment_is_refused() {
+    for arguments in [
+        vec!["sim", "run", "read", "--config", "tiny"],
+        vec!["bench", "latency", "--quick"],
+    ] {
+        let out = Command::new(env!("CARGO_BIN_EXE_cxlmem"))
+            .args(&arguments)
+            .env("CXLMEM_SEED", "seven")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(2), "{text}");
+        assert!(text.contains("CXLMEM_SEED=\"seven\""), "{text}");
+    }
+}
+
+#[test]
+fn json_on_standard_output_is_nothing_but_json() {
+    for arguments in [
+        vec![
+            "sim", "run", "random", "--config", "tiny", "--ops", "100", "--json", "-",
+        ],
+        vec!["list", "--config", "tiny", "--json", "-"],
+        vec!["bench", "locality", "--quick", "--json", "-"],
+    ] {
+        let _: Value = serde_json::from_str(&done(&arguments)).unwrap();
+    }
 }

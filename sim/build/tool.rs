@@ -87,18 +87,22 @@ impl Verilator {
         })
     }
 
-    /// Its version as it names itself: `5.006`.
+    /// Its version as its own header has it, the minor number in three digits: `5.006`. (`--version` of the Python package names no version.)
     pub fn version(&self) -> Result<String> {
-        let output = Command::new(&self.binary)
-            .arg("--version")
-            .output()
-            .map_err(|e| format!("{}: {e}", self.binary.display()))?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        match text.split_whitespace().nth(1) {
-            Some(version) if text.starts_with("Verilator ") => Ok(version.to_string()),
-            _ => Err(format!(
-                "{} --version does not say `Verilator <version>`: {text:?}",
-                self.binary.display()
+        let path = self.include.join("verilated_config.h");
+        let text =
+            std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        let number = |line: &str| {
+            let quoted = line.strip_prefix("#define VERILATOR_VERSION \"")?;
+            let (major, rest) = quoted.split_once('.')?;
+            let minor: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            Some((major.parse::<u32>().ok()?, minor.parse::<u32>().ok()?))
+        };
+        match text.lines().find_map(number) {
+            Some((major, minor)) => Ok(format!("{major}.{minor:03}")),
+            None => Err(format!(
+                "{} defines no VERILATOR_VERSION \"major.minor\"",
+                path.display()
             )),
         }
     }

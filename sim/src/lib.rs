@@ -9,7 +9,7 @@ pub mod rng;
 pub mod system;
 pub mod workload;
 
-/// Version of the Verilator that made the models, as it names itself: `5.006`.
+/// Version of the Verilator that made the models, minor number in three digits, as its header has it: `5.006`.
 pub const VERILATOR_VERSION: &str = env!("CXLMEM_VERILATOR_VERSION");
 
 pub use dut::{Dut, DutError};

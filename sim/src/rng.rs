@@ -47,23 +47,38 @@ impl Rng {
 }
 
 /// The seed for a test or run: the environment's `CXLMEM_SEED` (decimal or `0x` hexadecimal), else `default`.
-pub fn seed_from_env(default: u64) -> u64 {
-    let Ok(text) = std::env::var("CXLMEM_SEED") else {
-        return default;
-    };
+///
+/// # Errors
+/// `CXLMEM_SEED` is set and no such number: a run with another seed would replay nothing.
+pub fn seed_from_env(default: u64) -> Result<u64, String> {
+    match std::env::var_os("CXLMEM_SEED") {
+        None => Ok(default),
+        Some(text) => parse_seed(&text.to_string_lossy()),
+    }
+}
+
+fn parse_seed(text: &str) -> Result<u64, String> {
     let parsed = match text.strip_prefix("0x") {
         Some(hex) => u64::from_str_radix(hex, 16),
         None => text.parse(),
     };
-    parsed.unwrap_or_else(|_| {
-        eprintln!("CXLMEM_SEED={text:?} is not a number (decimal, or hexadecimal after 0x): using {default}");
-        default
+    parsed.map_err(|_| {
+        format!("CXLMEM_SEED={text:?} is no seed: give a number below 2^64, decimal or hexadecimal after 0x, or unset it")
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn seeds_are_numbers_or_errors() {
+        assert_eq!(parse_seed("18446744073709551615"), Ok(u64::MAX));
+        assert_eq!(parse_seed("0xff"), Ok(255));
+        for bad in ["", "seven", "-1", "0x", "1.5", "18446744073709551616"] {
+            assert!(parse_seed(bad).unwrap_err().contains("CXLMEM_SEED"));
+        }
+    }
 
     #[test]
     fn equal_seeds_replay_and_forks_differ() {

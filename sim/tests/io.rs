@@ -13,7 +13,7 @@ const BAR: u32 = 0xE000_0000;
 const PATIENCE: u32 = 2000;
 
 fn seed(default: u64) -> u64 {
-    let seed = seed_from_env(default);
+    let seed = seed_from_env(default).unwrap();
     println!("CXLMEM_SEED={seed}");
     seed
 }

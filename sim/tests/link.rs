@@ -23,7 +23,7 @@ fn system(config: &str, options: Options) -> System {
 }
 
 fn seed(default: u64) -> u64 {
-    let seed = seed_from_env(default);
+    let seed = seed_from_env(default).unwrap();
     println!("CXLMEM_SEED={seed}");
     seed
 }

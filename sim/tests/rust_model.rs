@@ -256,7 +256,7 @@ fn drive_verilated(dut: &mut Dut, i: &Inputs) -> Outputs {
 
 #[test]
 fn rust_model_and_verilog_agree() {
-    let seed = seed_from_env(0x5EED_0001);
+    let seed = seed_from_env(0x5EED_0001).unwrap();
     println!("CXLMEM_SEED={seed}");
     for config in ["tiny", "small"] {
         let named = Config::by_name(config).expect("a named configuration");

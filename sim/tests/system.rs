@@ -114,7 +114,7 @@ fn a_device_that_hangs_times_out_everywhere() {
 #[test]
 fn foreign_and_broken_packets_are_survived() {
     let mut s = system(Options::default());
-    let seed = seed_from_env(21);
+    let seed = seed_from_env(21).unwrap();
     println!("CXLMEM_SEED={seed}");
     let mut rng = Rng::new(seed);
     for _ in 0..300 {
@@ -129,7 +129,7 @@ fn foreign_and_broken_packets_are_survived() {
 
 #[test]
 fn the_cache_writes_back_what_it_must() {
-    let seed = seed_from_env(22);
+    let seed = seed_from_env(22).unwrap();
     println!("CXLMEM_SEED={seed}");
     let mut rng = Rng::new(seed);
     let cache = CacheShape { sets: 4, ways: 2 };

@@ -34,9 +34,9 @@ svg [fill='#030306']{fill:var(--s6)}svg [stroke='#030306']{stroke:var(--s6)}
 /// Pixels of the view box; narrow, so that text stays legible on a phone.
 const SIZE: (u32, u32) = (560, 320);
 /// Values in figures above bars at most: more would run into each other.
-const MOST_VALUES: usize = 12;
+const MOST_VALUES: usize = 16;
 /// Names below the horizontal axis at most.
-const MOST_LABELS: usize = 9;
+const MOST_LABELS: usize = 12;
 
 /// One series: its name and a value for each category (none: no bar, a gap in the line).
 pub struct Series {
@@ -51,8 +51,6 @@ pub struct Series {
 pub enum Form {
     /// Groups of bars side by side.
     Bars,
-    /// Bars on top of each other.
-    Stack,
     /// Lines with points.
     Lines,
 }
@@ -76,12 +74,7 @@ pub struct Plot {
 impl Plot {
     /// The SVG element; none when there is nothing to show.
     pub fn svg(&self) -> Option<String> {
-        let highest = match self.form {
-            Form::Stack => (0..self.categories.len())
-                .map(|n| self.stack_height(n))
-                .fold(0.0, f64::max),
-            _ => self.values().fold(0.0, f64::max),
-        };
+        let highest = self.values().fold(0.0, f64::max);
         let top = self.line.map_or(highest, |(at, _)| highest.max(at));
         if self.categories.is_empty() || highest <= 0.0 {
             return None;
@@ -133,13 +126,6 @@ impl Plot {
         (before, self.series.iter().filter(has).count().max(1))
     }
 
-    fn stack_height(&self, category: usize) -> f64 {
-        self.series
-            .iter()
-            .filter_map(|s| s.values.get(category).copied().flatten())
-            .sum()
-    }
-
     /// Where a value lies on the vertical axis.
     fn height(&self, value: f64) -> f64 {
         match self.log {
@@ -179,7 +165,8 @@ impl Plot {
             .map_err(|e| e.to_string())?;
         self.draw_series(&mut chart, bottom)
             .map_err(|e| e.to_string())?;
-        let centred = label(17).pos(Pos::new(HPos::Center, VPos::Top));
+        let size = if self.categories.len() > 9 { 13 } else { 17 };
+        let centred = label(size).pos(Pos::new(HPos::Center, VPos::Top));
         let names = self.categories.iter().enumerate();
         for (n, name) in names.step_by(self.categories.len().div_ceil(MOST_LABELS)) {
             let (x, y) = chart.backend_coord(&(n as f64 + 0.5, bottom));
@@ -195,7 +182,6 @@ impl Plot {
         chart: &mut Chart<'_, '_>,
         bottom: f64,
     ) -> Result<(), DrawingAreaErrorKind<std::io::Error>> {
-        let mut base = vec![0.0; self.categories.len()];
         let labelled = self.values().count() <= MOST_VALUES;
         let over = label(15).pos(Pos::new(HPos::Center, VPos::Bottom));
         for (n, series) in self.series.iter().enumerate() {
@@ -234,19 +220,6 @@ impl Plot {
                                     + Text::new(text, (0, -4), over.clone())])?;
                         }
                     }
-                }
-                Form::Stack => {
-                    let bars = present.map(|(i, v)| {
-                        let low = base.get(i).copied().unwrap_or(0.0);
-                        if let Some(b) = base.get_mut(i) {
-                            *b += v;
-                        }
-                        Rectangle::new(
-                            [(i as f64 + 0.25, low), (i as f64 + 0.75, low + v)],
-                            colour.filled(),
-                        )
-                    });
-                    chart.draw_series(bars)?;
                 }
             }
         }
@@ -311,12 +284,7 @@ mod tests {
 
     #[test]
     fn every_form_draws_every_value() {
-        for (form, log) in [
-            (Form::Bars, true),
-            (Form::Bars, false),
-            (Form::Lines, true),
-            (Form::Stack, false),
-        ] {
+        for (form, log) in [(Form::Bars, true), (Form::Bars, false), (Form::Lines, true)] {
             let svg = plot(form, log).svg().unwrap();
             assert!(
                 svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"),

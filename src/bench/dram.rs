@@ -30,7 +30,7 @@ pub const SETS: &[u64] = &[
     256 << 20,
 ];
 /// Working sets of a quick run, bytes.
-pub const QUICK_SETS: &[u64] = &[16 << 10, 1 << 20, 16 << 20];
+pub const QUICK_SETS: &[u64] = &[16 << 10, 1 << 20, 16 << 20, 256 << 20];
 
 /// One line of a working set.
 #[repr(C, align(64))]
@@ -79,6 +79,8 @@ pub struct Latency {
 struct Cycle {
     nodes: *mut Node,
     count: usize,
+    /// Where the next walk begins: where the last one ended. A walk that began again at the first node would find the lines of the walk before in a cache.
+    at: *mut Node,
     layout: Layout,
 }
 
@@ -99,6 +101,7 @@ impl Cycle {
         let mut cycle = Cycle {
             nodes,
             count,
+            at: nodes,
             layout,
         };
         cycle.link(rng);
@@ -127,10 +130,10 @@ impl Cycle {
 
     /// Nanoseconds a step; `WRITE` stores to each line as well.
     fn walk<const WRITE: bool>(&mut self, steps: u64) -> f64 {
-        let mut node = self.nodes;
+        let mut node = self.at;
         let start = Instant::now();
         for _ in 0..steps {
-            // SAFETY: `node` is a node of the allocation: the first one, or one that `link` stored.
+            // SAFETY: `node` is a node of the allocation: the first one, or one that `link` stored (also where the last walk ended).
             unsafe {
                 if WRITE {
                     (*node).count = (*node).count.wrapping_add(1);
@@ -138,14 +141,16 @@ impl Cycle {
                 node = (*node).next;
             }
         }
-        std::hint::black_box(node);
-        start.elapsed().as_nanos() as f64 / steps as f64
+        let elapsed = start.elapsed();
+        self.at = std::hint::black_box(node);
+        elapsed.as_nanos() as f64 / steps as f64
     }
 
-    /// Steps that take about that long, found by a walk that also fills the caches.
+    /// Steps that take about that long, found by a walk after one that fills the caches: a set that a last-level cache can hold is visited as a whole.
     fn steps_in<const WRITE: bool>(&mut self, time: Duration) -> u64 {
-        let warm = (self.count as u64).clamp(STEPS, 1 << 18);
-        let guess = self.walk::<WRITE>(warm).max(0.1);
+        let once = (self.count as u64).clamp(STEPS, 1 << 19);
+        self.walk::<WRITE>(once);
+        let guess = self.walk::<WRITE>(once.min(1 << 18)).max(0.1);
         ((time.as_nanos() as f64 / guess) as u64).max(STEPS)
     }
 }
@@ -214,7 +219,9 @@ mod tests {
     fn the_chase_visits_every_line_once() {
         for count in [2usize, 3, 64, 1000] {
             let mut cycle = Cycle::new((count * LINE) as u64, &mut Rng::new(count as u64)).unwrap();
-            cycle.walk::<true>(count as u64);
+            // In two walks: the second goes on where the first ended.
+            cycle.walk::<true>(count as u64 / 3);
+            cycle.walk::<true>(count as u64 - count as u64 / 3);
             // SAFETY: as many nodes as the allocation holds.
             let nodes = unsafe { std::slice::from_raw_parts(cycle.nodes, count) };
             assert!(nodes.iter().all(|n| n.count == 1), "{count}");

@@ -9,6 +9,8 @@ use serde::{Serialize, Serializer};
 pub enum Class {
     /// Cycles of the Verilated RTL, or cycles divided by the clock that the configuration states.
     Simulated,
+    /// Simulated cycles divided by a clock that place and route reached.
+    Synthesized,
     /// Wall-clock time on the machine that runs the benchmark.
     MeasuredHere,
     /// Arithmetic on the protocol's own rules.
@@ -22,6 +24,7 @@ impl Class {
     pub fn label(self) -> &'static str {
         match self {
             Class::Simulated => "simulated",
+            Class::Synthesized => "synthesized",
             Class::MeasuredHere => "measured here",
             Class::Model => "model",
             Class::NotRun => "not run",
@@ -119,12 +122,12 @@ const fn is(value: f64) -> Option<Target> {
 catalogue! {
     READ_IDLE "read.idle.cycles" "cycles" Simulated max(12.0), "64-byte read, device idle, chosen configuration: last slot of the request flit in, to first slot of the response flit out";
     WRITE_IDLE "write.idle.cycles" "cycles" Simulated max(10.0), "64-byte write, device idle, chosen configuration: last slot of the flit with the last data chunk in, to first slot of the flit with the completion out";
-    READ_IDLE_NS "read.idle.ns" "ns" Simulated max(200.0), "`read.idle.cycles` at the clock that the configuration states";
-    WRITE_IDLE_NS "write.idle.ns" "ns" Simulated None, "`write.idle.cycles` at the clock that the configuration states";
+    READ_IDLE_NS "read.idle.ns" "ns" Synthesized max(200.0), "`read.idle.cycles.full` at the slowest clock that place and route of configuration `full` on LFE5U-85F-6 reached (`hdl/synthesis.json`)";
+    WRITE_IDLE_NS "write.idle.ns" "ns" Synthesized max(200.0), "`write.idle.cycles.full`, as `read.idle.ns`";
     READ_IDLE_CONFIG "read.idle.cycles.<config>" "cycles" Simulated None, "`read.idle.cycles` of each configuration";
     WRITE_IDLE_CONFIG "write.idle.cycles.<config>" "cycles" Simulated None, "`write.idle.cycles` of each configuration";
-    READ_IDLE_CONFIG_NS "read.idle.ns.<config>" "ns" Simulated None, "`read.idle.ns` of each configuration";
-    WRITE_IDLE_CONFIG_NS "write.idle.ns.<config>" "ns" Simulated None, "`write.idle.ns` of each configuration";
+    READ_IDLE_CONFIG_NS "read.idle.ns.<config>" "ns" Simulated None, "`read.idle.cycles.<config>` at the clock that the configuration states";
+    WRITE_IDLE_CONFIG_NS "write.idle.ns.<config>" "ns" Simulated None, "`write.idle.cycles.<config>` at the clock that the configuration states";
     READ_PHASE_MEAN "read.phase.mean.cycles.<config>" "cycles" Simulated None, "as `read.idle.cycles`, with a transmitter that never rests: mean over the four slots of its flits that the request can meet";
     READ_PHASE_WORST "read.phase.worst.cycles.<config>" "cycles" Simulated None, "as `read.phase.mean.cycles`: the worst of the four slots";
     WRITE_PHASE_MEAN "write.phase.mean.cycles.<config>" "cycles" Simulated None, "as `write.idle.cycles`, with a transmitter that never rests: mean over the four slots of its flits that the request can meet";
@@ -133,8 +136,8 @@ catalogue! {
     READ_DEPENDENT "read.dependent.cycles.<config>" "cycles" Simulated None, "chain of dependent 64-byte reads over random lines: cycles a read as the host sees them, flits in both directions included";
     WRITE_DEPENDENT "write.dependent.cycles.<config>" "cycles" Simulated None, "chain of 64-byte writes, each issued when the one before has completed: cycles a write as the host sees them";
     READ_DEPENDENT_NS "read.dependent.ns.<config>" "ns" Simulated None, "`read.dependent.cycles` at the clock that the configuration states";
-    READ_STAGE "read.stage.<stage>.cycles" "cycles" Simulated None, "part of an idle read with external memory of one cycle, seen at the memory port's pins: `request` up to the port, `memory` to the last beat, `response` from there to the first slot out";
-    WRITE_STAGE "write.stage.<stage>.cycles" "cycles" Simulated None, "part of an idle write: as `read.stage.<stage>.cycles`";
+    READ_STAGE "read.idle.stage.<stage>" "cycles" Simulated None, "cycles that an idle read spends in a stage of the pipeline (`hdl/src/probes.rs`), chosen configuration; the stages add up to `read.idle.cycles`";
+    WRITE_STAGE "write.idle.stage.<stage>" "cycles" Simulated None, "as `read.idle.stage.<stage>`, of an idle write; they add up to `write.idle.cycles`";
     DRAM_READ "dram.read.ns.<set>" "ns" MeasuredHere None, "this machine's own memory: a dependent load from a random line of the working set, fastest of the repeats";
     DRAM_READ_MEDIAN "dram.read.median.ns.<set>" "ns" MeasuredHere None, "as `dram.read.ns`: median of the repeats";
     DRAM_SPREAD "dram.read.spread.ns.<set>" "ns" MeasuredHere None, "as `dram.read.ns`: slowest minus fastest of the repeats";
@@ -151,7 +154,7 @@ catalogue! {
     BW_STALL "bandwidth.<mix>.credit_stall.cycles" "cycles" Simulated is(0.0), "credit stalls that the RTL causes: cycles in which the device had a response and no credit for it, and, where the host's wire is the limit, flit times in which the host had a message and no credit";
     BW_WAIT "bandwidth.<mix>.host_wait.share" "1" Simulated None, "flit times in which the host had a message and no credit, a cycle; where the answers are the limit, requests pile up and this is not 0 by design";
     BW_BYTES "bandwidth.<mix>.bytes_per_s" "B/s" Simulated None, "payload at the clock that the configuration states";
-    ENGINE_COPY "engine.copy.share" "1" Simulated min(0.85), "engine's copies, largest size of the run, slower direction: bytes a cycle as a share of the lower of the TLP stream's and the memory port's bound";
+    ENGINE_COPY "engine.copy.share" "1" Simulated min(0.85), "engine's copies, largest size of the run, slower direction: bytes a cycle as a share of the lower of the TLP stream's and the memory port's bound; judged from 256 KiB on, where start and end of a command no longer weigh";
     ENGINE_COPY_PAYLOAD "engine.copy.payload.bytes" "B" Model None, "payload of one TLP, on which the stream's bound rests (one header beat for each payload)";
     ENGINE_COPY_BOUND "engine.copy.bound.bytes_per_cycle" "B/cycle" Model None, "min(TLP stream, memory port) with that payload";
     MIGRATE_SHARE "migrate.<way>.engine.share.<size>" "1" Simulated None, "engine's copy commands of one migration, as a share of `engine.copy.bound.bytes_per_cycle`";
@@ -163,7 +166,7 @@ catalogue! {
     LOCAL_SUM_GAIN "locality.sum.gain" "x" Simulated None, "`locality.sum.host.cycles` / `locality.sum.device.cycles`";
     LOCAL_CHASE "locality.chase.<place>.cycles_per_hop" "cycles" Simulated None, "engine's pointer chase over random lines, in host memory or on the device";
     LOCAL_CHASE_GAIN "locality.chase.gain" "x" Simulated None, "`locality.chase.host.cycles_per_hop` / `locality.chase.device.cycles_per_hop`";
-    SIM_SPEED "sim.cycles_per_s" "cycles/s" MeasuredHere min(200_000.0), "simulator under saturated traffic on one core, this program's harness included; the target is that of Verilator 5.006, the oldest supported";
+    SIM_SPEED "sim.cycles_per_s" "cycles/s" MeasuredHere min(200_000.0), "simulator under saturated traffic on one core, this program's harness included; the target is 200,000 for models made by Verilator before 5.040 and 500,000 from there";
     SIM_HARNESS "sim.harness.ratio" "x" MeasuredHere max(1.10), "time of the same cycles in this program's harness / in a bare C++ loop that drives the same pins";
 }
 
@@ -361,13 +364,13 @@ fn markdown() -> String {
          Generated from `src/bench/figures.rs`; do not edit. To change it, edit the list and run\n\
          `CXLMEM_BLESS=1 cargo test -p cxlmem figures`.\n\n\
          `cxlmem bench ... --json FILE` writes one object: `figures`, an array of `{id, value, unit, class, target, sense, holds, what}`, and beside it\n\
-         `seed`, `config`, `target`, `quick`, `clock_hz`, `versions` and `notes`. Ids are stable: a program may rely on them.\n\n\
-         * `class` is one of `simulated` (cycles of the Verilated RTL, or those divided by the clock that the configuration states), `measured here` (wall\n\
-         \x20 clock of the machine that ran the benchmark), `model` (arithmetic on the protocol's rules) and `not run`\n\
+         `seed`, `config`, `target`, `quick`, `clock_hz`, `versions`, `processor` and `notes`. Ids are stable: a program may rely on them.\n\n\
+         * `class` is one of `simulated` (cycles of the Verilated RTL, or those divided by the clock that the configuration states),\n\
+         \x20 `synthesized` (cycles divided by the clock that place and route reached), `measured here` (wall clock of the machine that ran the benchmark), `model` (arithmetic on the protocol's rules) and `not run`\n\
          \x20 (`value` is null, and `what` ends with the reason). Wall-clock time of the simulator is never shown as a latency.\n\
          * `target` is a number or null, `sense` says how it is meant, `holds` whether the value reaches it (null without target or value).\n\
          * In ids, `<config>` is a configuration, `<set>` and `<size>` are bytes (`16KiB`, `4MiB`), `<mix>` is `read`, `write`, `mix21` or `mix11`,\n\
-         \x20 `<way>` is `to_device` or `to_host`, `<place>` is `host` or `device`, `<stage>` is a part of the pipeline.\n\n\
+         \x20 `<way>` is `to_device` or `to_host`, `<place>` is `host` or `device`, `<stage>` is a stage of the pipeline.\n\n\
          | Id | Unit | Class | Target | What |\n|---|---|---|---|---|\n",
     );
     for k in CATALOGUE {

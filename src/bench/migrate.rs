@@ -16,6 +16,7 @@ use super::figures::{self, size_name};
 use super::region;
 use super::source::{self, Source, PAGE};
 use super::Bench;
+use crate::cli::usage;
 
 /// Sizes of a full run, bytes.
 const SIZES: &[u64] = &[
@@ -37,6 +38,8 @@ const BEAT: u64 = 16;
 const CRC_PAGES: usize = 64;
 /// Pages in one call of the driver, which is what its own commands hold.
 const CHUNK: usize = 512;
+/// Least size on which the engine's share is judged: below, start and end of the commands weigh in it.
+const STEADY: u64 = 256 << 10;
 const TO_DEVICE: &str = "to_device";
 const TO_HOST: &str = "to_host";
 
@@ -65,7 +68,7 @@ pub fn limit(config: &Config, asked: Option<u64>, quick: bool) -> Result<u64> {
             } else {
                 format!(", or --config {}", larger.join(" or "))
             };
-            bail!(
+            usage!(
                 "--size {} is more than the memory of configuration {} ({}): use --size {}{other}",
                 size_name(bytes),
                 config.name,
@@ -130,8 +133,18 @@ pub fn run(b: &mut Bench, file: &Source, limit: u64) -> Result<Result<()>> {
     }
     drop(bar);
     if let Some((size, share)) = shares.last() {
-        b.figures.add(&figures::ENGINE_COPY, &[], *share);
-        b.note(format!("engine.copy.share is that of {}", size_name(*size)));
+        let kind = &figures::ENGINE_COPY;
+        let target = kind.target.filter(|_| *size >= STEADY);
+        b.figures.add_judged(kind, &[], *share, target);
+        b.note(match target {
+            Some(_) => format!("{} is that of {}", kind.id, size_name(*size)),
+            None => format!(
+                "{} is that of {} and not judged: {} or more are needed for a steady state",
+                kind.id,
+                size_name(*size),
+                size_name(STEADY)
+            ),
+        });
     }
     b.figures
         .add(&figures::ENGINE_COPY_PAYLOAD, &[], TLP_PAYLOAD as f64);

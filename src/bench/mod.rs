@@ -11,6 +11,7 @@ mod latency;
 mod locality;
 mod migrate;
 mod page;
+mod placed;
 pub mod progress;
 mod region;
 mod source;
@@ -19,14 +20,15 @@ mod tables;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{Context, Result};
 use clap::ValueEnum;
 use cxlmem_driver::Device;
 use cxlmem_hdl::Config;
-use cxlmem_sim::rng::{seed_from_env, Rng};
+use cxlmem_sim::rng::Rng;
 use cxlmem_sim::system::{Options, System};
 use serde_json::json;
 
+use crate::cli::{self, usage};
 use crate::target::{self, SimTarget};
 use figures::Figures;
 use progress::Progress;
@@ -46,8 +48,22 @@ enum What {
     All,
 }
 
+/// Files of a report: the page, and the figures that it shows.
+const REPORT: [&str; 2] = ["index.html", "figures.json"];
+
+const EXAMPLES: &str = "\
+Examples:
+  cxlmem bench latency --quick                          a few seconds
+  cxlmem bench bandwidth --config full --json -         for a program
+  cxlmem bench migrate --file data.bin --size 4MiB      a file of your own
+  cxlmem bench locality --seed 7
+  cxlmem bench all --report target/report               everything, and the report
+
+Exit status: 0 measured and every byte intact, whether or not a figure holds its target; 1 failed; 2 wrong usage.";
+
 /// Arguments of `cxlmem bench`.
 #[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// What to measure
     #[arg(value_enum)]
@@ -56,18 +72,18 @@ pub struct Args {
     #[arg(long, default_value = "sim")]
     target: String,
     /// Named configuration
-    #[arg(long, default_value = "sim", value_name = "NAME")]
-    config: String,
+    #[arg(long, default_value = "sim", value_name = "NAME", value_parser = target::config)]
+    config: &'static Config,
     /// Seed of every random choice; printed, and equal seeds give equal simulated figures (also CXLMEM_SEED)
     #[arg(long)]
     seed: Option<u64>,
     /// File whose pages migrate; this program itself if not given
     #[arg(long, value_name = "PATH")]
     file: Option<PathBuf>,
-    /// Most bytes to migrate at once, for example 64KiB [default: 16MiB, or what the configuration holds]
-    #[arg(long, value_name = "BYTES", value_parser = source::parse_size)]
+    /// Most bytes to migrate at once: a number with B (or nothing), KiB, MiB or GiB, such as 64KiB [default: 16MiB, or what the configuration holds]
+    #[arg(long, value_name = "SIZE", value_parser = source::parse_size)]
     size: Option<u64>,
-    /// Write all figures to this file, as JSON
+    /// Write all figures to this file, as JSON; - is standard output, which then has no tables
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Write the report with its plots to DIR/index.html [default with `all`: target/report]
@@ -173,7 +189,7 @@ impl Bench {
 /// Carries out `cxlmem bench`.
 pub fn run(args: Args) -> Result<()> {
     target::check(&args.target)?;
-    let config = target::config(&args.config).map_err(anyhow::Error::msg)?;
+    let config = args.config;
     let wants = |what| args.what == what || args.what == What::All;
     if !config.engine && matches!(args.what, What::Migrate | What::Locality) {
         let with: Vec<_> = Config::all()
@@ -181,7 +197,7 @@ pub fn run(args: Args) -> Result<()> {
             .filter(|c| c.engine)
             .map(|c| c.name)
             .collect();
-        bail!(
+        usage!(
             "configuration {} has no engine, so nothing can migrate or be compared by place: use --config {}",
             config.name,
             with.join(" or ")
@@ -189,9 +205,9 @@ pub fn run(args: Args) -> Result<()> {
     }
     let migrates = wants(What::Migrate);
     if !migrates && (args.file.is_some() || args.size.is_some()) {
-        bail!("--file and --size are for `cxlmem bench migrate` and `all`: leave them out");
+        usage!("--file and --size are for `cxlmem bench migrate` and `all`: leave them out");
     }
-    let seed = args.seed.unwrap_or_else(|| seed_from_env(1));
+    let seed = cli::seed(args.seed)?;
     // Whatever can be wrong with the arguments shows before the first measurement.
     let limit = migrate::limit(config, args.size, args.quick)?;
     let file = if migrates {
@@ -199,9 +215,18 @@ pub fn run(args: Args) -> Result<()> {
     } else {
         None
     };
-    if let Some(path) = &args.json {
-        ensure_writable(path)?;
+    let report = args
+        .report
+        .or_else(|| (args.what == What::All).then(|| PathBuf::from("target/report")));
+    cli::check_output(args.json.as_deref())?;
+    if let Some(dir) = &report {
+        cli::check_folder(dir)?;
+        for file in REPORT {
+            cli::check_output(Some(&dir.join(file)))?;
+        }
     }
+    // What is for people would not be JSON.
+    let silent = args.quiet || cli::is_stdout(args.json.as_deref());
     let mut bench = Bench {
         config,
         seed,
@@ -210,7 +235,7 @@ pub fn run(args: Args) -> Result<()> {
         figures: Figures::default(),
         notes: Vec::new(),
     };
-    if !args.quiet {
+    if !silent {
         println!(
             "configuration {} ({}), clock {} MHz as stated, seed {seed}",
             config.name,
@@ -233,36 +258,23 @@ pub fn run(args: Args) -> Result<()> {
         locality::run(&mut bench)?;
     }
     let seconds = start.elapsed().as_secs_f64();
-    if !args.quiet {
+    if !silent {
         tables::print(&bench);
     }
-    let report = args
-        .report
-        .or_else(|| (args.what == What::All).then(|| PathBuf::from("target/report")));
+    let figures = as_json(&bench, &args.target);
     if let Some(path) = &args.json {
-        write(
-            path,
-            &(serde_json::to_string_pretty(&as_json(&bench, &args.target))? + "\n"),
-        )?;
+        cli::write_json(path, &figures)?;
     }
     if let Some(dir) = report {
-        std::fs::create_dir_all(&dir).with_context(|| {
-            format!(
-                "cannot make {}: give another folder with --report",
-                dir.display()
-            )
-        })?;
-        let path = dir.join("index.html");
-        write(&path, &page::html(&bench))?;
-        write(
-            &dir.join("figures.json"),
-            &(serde_json::to_string_pretty(&as_json(&bench, &args.target))? + "\n"),
-        )?;
-        if !args.quiet {
+        let [path, json] = REPORT.map(|file| dir.join(file));
+        std::fs::write(&path, page::html(&bench))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        cli::write_json(&json, &figures)?;
+        if !silent {
             println!("report: {}", path.display());
         }
     }
-    if !args.quiet {
+    if !silent {
         println!("seed {seed}, {seconds:.1} s");
     }
     intact
@@ -285,29 +297,5 @@ fn as_json(bench: &Bench, target: &str) -> serde_json::Value {
 
 /// What made the figures.
 fn versions() -> serde_json::Value {
-    json!({ "cxlmem": env!("CARGO_PKG_VERSION") })
-}
-
-/// Fails early where a file cannot be written at the end.
-fn ensure_writable(path: &std::path::Path) -> Result<()> {
-    ensure!(
-        !path.is_dir(),
-        "cannot write {}: it is a folder; give a file",
-        path.display()
-    );
-    let parent = path
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(std::path::Path::new("."));
-    ensure!(
-        parent.is_dir(),
-        "cannot write {}: there is no folder {}; make it first",
-        path.display(),
-        parent.display()
-    );
-    Ok(())
-}
-
-fn write(path: &std::path::Path, text: &str) -> Result<()> {
-    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+    json!({ "cxlmem": env!("CARGO_PKG_VERSION"), "verilator": cxlmem_sim::VERILATOR_VERSION })
 }

@@ -4,6 +4,7 @@ use super::chart::{self, escape, Form, Plot, Series};
 use super::figures::{self, number, Class, Kind};
 use super::tables::{grids, percent};
 use super::Bench;
+use cxlmem_hdl::probes;
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--paper:#fbfbf9;--card:#fff;--ink:#1d2329;--soft:#5d6770;--grid:#dfe3e6;--met:#1f7a4d;--missed:#b3261e}
@@ -187,12 +188,12 @@ fn over(
 fn plots(b: &Bench) -> Vec<(&'static str, &'static str, Plot)> {
     vec![
         (
-            "A dependent access: device beside this machine's memory",
-            "simulated / measured here",
+            "A dependent access: device (at its placed clock, or the stated one if none is recorded) beside this machine's memory",
+            "synthesized or simulated / measured here",
             latency(b),
         ),
         (
-            "An idle access by stage, external memory of one cycle",
+            "An idle access by stage of the pipeline",
             "simulated",
             stages(b),
         ),
@@ -264,7 +265,22 @@ fn latency(b: &Bench) -> Plot {
         (&figures::DRAM_WRITE, &[], "write (host: read and write)"),
     ];
     let mut plot = over(b, "ns", Form::Bars, true, &kinds);
-    let device = [&figures::READ_IDLE_NS, &figures::WRITE_IDLE_NS].map(|k| b.figures.value(k.id));
+    let placed = [&figures::READ_IDLE_NS, &figures::WRITE_IDLE_NS].map(|k| b.figures.value(k.id));
+    let stated = [
+        &figures::READ_IDLE_CONFIG_NS,
+        &figures::WRITE_IDLE_CONFIG_NS,
+    ]
+    .map(|k| {
+        let all = b.figures.series(k);
+        all.into_iter()
+            .find(|(c, _)| c == b.config.name)
+            .map(|(_, ns)| ns)
+    });
+    let device = if placed.iter().any(Option::is_some) {
+        placed
+    } else {
+        stated
+    };
     if device.iter().any(Option::is_some) {
         plot.categories.push("device".to_string());
         for (series, value) in plot.series.iter_mut().zip(device) {
@@ -274,28 +290,20 @@ fn latency(b: &Bench) -> Plot {
     plot
 }
 
+/// A group of bars for each stage that one of the two passes, in the pipeline's order.
 fn stages(b: &Bench) -> Plot {
-    let reads = b.figures.series(&figures::READ_STAGE);
-    let writes = b.figures.series(&figures::WRITE_STAGE);
-    let series = |(name, cycles): &(String, f64), at: usize| Series {
-        name: name.clone(),
-        values: (0..2).map(|n| (n == at).then_some(*cycles)).collect(),
-    };
-    let mut all: Vec<Series> = reads.iter().map(|s| series(s, 0)).collect();
-    for stage in &writes {
-        match all.iter_mut().find(|s| s.name == stage.0) {
-            Some(same) => same.values[1] = Some(stage.1),
-            None => all.push(series(stage, 1)),
-        }
+    let kinds: [(&'static Kind, &[&str], &str); 2] = [
+        (&figures::READ_STAGE, &[], "read"),
+        (&figures::WRITE_STAGE, &[], "write"),
+    ];
+    let mut plot = over(b, "cycles", Form::Bars, false, &kinds);
+    let mut order: Vec<usize> = (0..plot.categories.len()).collect();
+    order.sort_by_key(|&n| probes::bit(&plot.categories[n]));
+    for series in &mut plot.series {
+        series.values = order.iter().map(|&n| series.values[n]).collect();
     }
-    Plot {
-        unit: "cycles",
-        categories: vec!["read".into(), "write".into()],
-        series: all,
-        form: Form::Stack,
-        log: false,
-        line: None,
-    }
+    plot.categories = order.iter().map(|&n| plot.categories[n].clone()).collect();
+    plot
 }
 
 fn bandwidth(b: &Bench) -> Plot {

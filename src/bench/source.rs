@@ -87,6 +87,9 @@ pub fn sizes(wanted: &[u64], bytes: u64) -> Vec<u64> {
     sizes
 }
 
+const SIZES: &str =
+    "write a whole number with a unit of 1024s: 65536 or 65536B (bytes), 64KiB, 2MiB, 1GiB";
+
 /// A size such as `4096`, `64KiB`, `64K`, `2MiB`; for clap.
 pub fn parse_size(text: &str) -> Result<u64, String> {
     let split = text
@@ -98,15 +101,14 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
         "K" | "KiB" => 10,
         "M" | "MiB" => 20,
         "G" | "GiB" => 30,
-        _ => return Err(format!("`{unit}` is no unit: use B, KiB, MiB or GiB")),
+        _ if digits.is_empty() => return Err(SIZES.to_string()),
+        _ => return Err(format!("`{unit}` is no unit: {SIZES}")),
     };
-    let number: u64 = digits
-        .parse()
-        .map_err(|_| format!("`{text}` is no size: write for example 65536, 64KiB or 2MiB"))?;
+    let number: u64 = digits.parse().map_err(|_| SIZES.to_string())?;
     number
         .checked_mul(1 << shift)
         .filter(|n| *n > 0)
-        .ok_or_else(|| format!("`{text}` is no possible size"))
+        .ok_or_else(|| format!("it must be above 0 B and below 2^64 B: {SIZES}"))
 }
 
 #[cfg(test)]

@@ -3,8 +3,14 @@
 use super::tools;
 use super::{Finding, Gate, GateError};
 
+/// Verilator's configuration file for rust-hdl's Verilog, for this gate and for the simulator: every signal gets an `always` block of its own.
+///
+/// rust-hdl writes one combinational block per module, so that a signal which depends on another one of the same block looks like a loop
+/// (UNOPTFLAT). Verilator 5.006 simulates such loops slowly, and wrongly where they depend on an input pin. With this, what is still a loop is one.
+pub const CONFIG: &str = "`verilator_config\nisolate_assignments -module \"*\" -var \"*\"\n";
+
 /// `-Wall` less what rust-hdl's correct output always has: literals of 32 bits (the source gate has its own width rule), ports that a
-/// configuration leaves unused, file names, and combinational blocks that read what they write.
+/// configuration leaves unused, file names.
 pub const FLAGS: &[&str] = &[
     "--lint-only",
     "-Wall",
@@ -12,7 +18,6 @@ pub const FLAGS: &[&str] = &[
     "-Wno-UNUSEDSIGNAL",
     "-Wno-UNUSEDPARAM",
     "-Wno-DECLFILENAME",
-    "-Wno-UNOPTFLAT",
     "-Wno-VARHIDDEN",
 ];
 
@@ -21,11 +26,14 @@ pub fn check(verilog: &str, top: &str) -> Result<Vec<Finding>, GateError> {
     let dir = tools::scratch()?;
     let file = dir.path().join("design.v");
     tools::write(&file, verilog)?;
+    tools::write(&dir.path().join("design.vlt"), CONFIG)?;
     let mut command = tools::verilator()?;
-    command
-        .current_dir(dir.path())
-        .args(FLAGS)
-        .args(["--top-module", top, "design.v"]);
+    command.current_dir(dir.path()).args(FLAGS).args([
+        "--top-module",
+        top,
+        "design.vlt",
+        "design.v",
+    ]);
     let (ok, output) = tools::run("verilator", &mut command)?;
     let findings = parse(&output);
     if !ok && findings.is_empty() {
@@ -112,6 +120,35 @@ mod tests {
             "module top(input g, input a, output reg y);\nalways @(*) if (g) y = a;\nendmodule\n",
         );
         assert!(found.iter().any(|m| m.starts_with("LATCH")), "{found:?}");
+    }
+
+    /// Two modules, so that no gate within one module sees it.
+    const LOOP: &str = "module inner(input a, input b, output reg y);\nalways @(*) y = a ^ b;\nendmodule\n\
+        module top(input a, output y);\nwire back; inner x(.a(a), .b(y), .y(back)); inner z(.a(a), .b(back), .y(y));\nendmodule\n";
+
+    #[test]
+    fn combinational_loop_is_found() {
+        let found = messages(LOOP);
+        assert!(
+            found.iter().any(|m| m.starts_with("UNOPTFLAT")),
+            "{found:?}"
+        );
+        let own = "module top(input a, output reg y);\nreg t;\nalways @(*) begin t = y ^ a; y = t; end\nendmodule\n";
+        let found = messages(own);
+        assert!(
+            found.iter().any(|m| m.starts_with("UNOPTFLAT")),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn signals_of_one_block_are_no_loop() {
+        let chain = "module top(input a, output reg y);\nreg p, q;\nalways @(*) begin q = p; p = a; y = q ^ a; end\nendmodule\n";
+        let found = messages(chain);
+        assert!(
+            !found.iter().any(|m| m.starts_with("UNOPTFLAT")),
+            "{found:?}"
+        );
     }
 
     #[test]

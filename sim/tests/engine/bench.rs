@@ -13,7 +13,7 @@ pub const PAGE: u64 = 4096;
 const PATIENCE: u64 = 400_000;
 
 pub fn seed(default: u64) -> u64 {
-    let seed = seed_from_env(default);
+    let seed = seed_from_env(default).unwrap();
     println!("CXLMEM_SEED={seed}");
     seed
 }

@@ -14,5 +14,5 @@ pub const VERILATOR_VERSION: &str = env!("CXLMEM_VERILATOR_VERSION");
 
 pub use dut::{Dut, DutError};
 pub use home::{Done, HomeError, Op, Ticket};
-pub use link::Faults;
+pub use link::{Faults, WireFaults};
 pub use system::{Access, Options, System, SystemError};

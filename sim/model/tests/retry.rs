@@ -22,7 +22,12 @@ fn model(payloads: [u8; 2], faults: u8, lossy: bool, seq: bool) -> RetryModel {
 
 fn check(name: &str, model: RetryModel) -> usize {
     let start = std::time::Instant::now();
-    let checker = model.checker().threads(2).target_state_count(20_000_000).spawn_bfs().join();
+    let checker = model
+        .checker()
+        .threads(2)
+        .target_state_count(20_000_000)
+        .spawn_bfs()
+        .join();
     println!(
         "{name}: {} states explored ({} generated), depth {}, {:.1} s",
         checker.unique_state_count(),

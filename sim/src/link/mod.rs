@@ -18,9 +18,7 @@ use cxlmem_protocol::flit::control::{self, llctrl, Control, INIT_VERSION};
 use cxlmem_protocol::flit::{Credits, Direction, Flit, FlitHeader};
 use cxlmem_protocol::msg::{M2sReq, M2sRwd, S2mDrs, S2mNdr};
 use cxlmem_protocol::pack::{Event, Extensions, FlitError, Line, M2sPacker, Receiver, Write};
-use cxlmem_protocol::retry::{
-    Arrival, Limits, Local, Retry, Send, Verdict, DATA_RESERVE, RESERVE,
-};
+use cxlmem_protocol::retry::{Arrival, Limits, Local, Retry, Send, Verdict, DATA_RESERVE, RESERVE};
 use wire::{SlotReceiver, SlotSender, Wire};
 
 /// Messages that wait in the link at most, per channel: more would only hide latency from the home agent.
@@ -566,6 +564,10 @@ impl HostLink {
                 counters.protocol_errors += 1;
             }
         });
+        if !self.retry.acked(acked) {
+            self.counters.protocol_errors += 1;
+            self.retry.abort();
+        }
     }
 
     /// The content of INIT.Param, if the flit is one.
@@ -613,23 +615,20 @@ mod tests {
         let mut l = link();
         assert_eq!(l.next_flit(), Some(control(Control::RetryIdle)));
         assert_eq!(l.next_flit(), Some(control(Control::RetryIdle)));
-        l.take(1, &control(Control::RetryIdle), |_| {});
+        l.take(1, &control(Control::RetryIdle), &mut |_| {});
         let init = l.next_flit().unwrap();
         assert!(matches!(
             Control::unpack(init.slots[0]),
             Ok(Control::InitParam { version: 2, .. })
         ));
         assert!(!l.is_up());
-        l.take(2, &control(INIT), |_| {});
+        l.take(2, &control(INIT), &mut |_| {});
         assert!(l.is_up() && !l.take_restart());
         let mut granted = Credits::default();
         for _ in 0..100 {
             if let Some(flit) = l.next_flit() {
                 assert!(
-                    matches!(
-                        Control::unpack(flit.slots[0]),
-                        Ok(Control::LlcrdAck { ack: 0 })
-                    ),
+                    matches!(Control::unpack(flit.slots[0]), Ok(Control::LlcrdAck { .. })),
                     "INIT.Param goes out exactly once"
                 );
                 granted.add(flit.header().credits());
@@ -647,20 +646,41 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_flit_fails_the_link_until_the_device_restarts() {
+    fn a_damaged_flit_is_asked_for_again() {
         let mut l = link();
-        l.take(1, &control(INIT), |_| {});
+        l.take(1, &control(INIT), &mut |_| {});
         l.next_flit();
         assert!(l.is_up());
         let mut bad = control(Control::RetryIdle);
         flip(&mut bad, 300);
-        l.take(2, &bad, |_| {});
-        assert!(l.has_failed() && !l.is_up());
-        l.take(3, &Flit::new([0; 4]), |_| {});
+        l.take(2, &bad, &mut |_| {});
+        assert!(!l.has_failed());
+        let sent: Vec<_> = (0..6)
+            .filter_map(|_| l.next_flit())
+            .map(|f| Control::unpack(f.slots[0]))
+            .collect();
+        assert!(
+            matches!(
+                sent[5],
+                Ok(Control::RetryReq {
+                    eseq: 1,
+                    num_retry: 1,
+                    ..
+                })
+            ),
+            "{sent:?}"
+        );
+        l.take(3, &Flit::new([4; 4]), &mut |_| {});
         assert_eq!(l.counters().dropped_after_error, 1);
-        l.take(4, &control(INIT), |_| {});
-        assert!(l.take_restart() && !l.take_restart());
+    }
+
+    #[test]
+    fn a_second_init_gives_the_link_up() {
+        let mut l = link();
+        l.take(1, &control(INIT), &mut |_| {});
         l.next_flit();
-        assert!(l.is_up());
+        l.take(2, &control(INIT), &mut |_| {});
+        assert!(l.has_failed() && !l.is_up());
+        assert_eq!(l.next_flit(), None);
     }
 }

@@ -49,7 +49,7 @@ impl Faults {
 }
 
 /// Faults injected so far in one direction.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WireCounters {
     /// Flits that were sent.
     pub flits: u64,
@@ -188,7 +188,9 @@ impl Wire {
             let flips = |a: u128, b: u128| u64::from((a ^ b).count_ones());
             self.counters.damaged += 1;
             self.counters.bits += u64::from((flit.crc ^ sent.crc).count_ones())
-                + (0..4).map(|n| flips(flit.slots[n], sent.slots[n])).sum::<u64>();
+                + (0..4)
+                    .map(|n| flips(flit.slots[n], sent.slots[n]))
+                    .sum::<u64>();
             // The sequence number that may be in the CRC is the same before and after.
             let (was, is) = (crc::of(&sent.slots), crc::of(&flit.slots));
             self.counters.escaped += u64::from(was ^ is == sent.crc ^ flit.crc);
@@ -357,7 +359,11 @@ mod tests {
             let got = only(wire.pass(sent)).unwrap();
             let at: Vec<u32> = (0..528u32)
                 .filter(|&b| match b {
-                    0..512 => (got.slots[b as usize / 128] ^ sent.slots[b as usize / 128]) >> (b % 128) & 1 == 1,
+                    0..512 => {
+                        (got.slots[b as usize / 128] ^ sent.slots[b as usize / 128]) >> (b % 128)
+                            & 1
+                            == 1
+                    }
                     _ => (got.crc ^ sent.crc) >> (b - 512) & 1 == 1,
                 })
                 .collect();

@@ -229,23 +229,31 @@ impl System {
         Ok(())
     }
 
-    /// Brings the link down and up again: the way out after a damaged flit while there is no retry.
+    /// Brings the link down and up again unless it works and nothing is under way: the way out when it was given up, or when an operation
+    /// timed out.
     ///
     /// # Errors
     /// [`SystemError`].
     pub fn restart_link(&mut self) -> Result<(), SystemError> {
-        let control = self.mmio_read32(regs::LinkCtrl::OFFSET)?;
         let status = self.mmio_read32(regs::LinkStatus::OFFSET)?;
-        if !(regs::LinkStatus::UP.is_set(status) && self.link.is_up() && self.home.is_idle()) {
+        if regs::LinkStatus::UP.is_set(status) && self.link.is_up() && self.home.is_idle() {
+            return Ok(());
+        }
+        self.reset_link()
+    }
+
+    /// Brings the link down and up again: both ends initialise anew.
+    ///
+    /// # Errors
+    /// [`SystemError`].
+    pub fn reset_link(&mut self) -> Result<(), SystemError> {
+        let control = self.mmio_read32(regs::LinkCtrl::OFFSET)?;
+        for enable in [0, 1] {
             self.mmio_write32(
                 regs::LinkCtrl::OFFSET,
-                regs::LinkCtrl::ENABLE.with(control, 0),
+                regs::LinkCtrl::ENABLE.with(control, enable),
             )?;
             self.mmio_read32(regs::LinkCtrl::OFFSET)?;
-            self.mmio_write32(
-                regs::LinkCtrl::OFFSET,
-                regs::LinkCtrl::ENABLE.with(control, 1),
-            )?;
         }
         self.wait_register(regs::LinkStatus::OFFSET, "link up", |v| {
             regs::LinkStatus::UP.is_set(v)

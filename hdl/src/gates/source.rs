@@ -4,7 +4,7 @@
 //! case where rust-hdl 0.46 prints Verilog without complaint and simulators or synthesisers at most warn. See
 //! `docs/developer/rust-hdl.md` for each with its cure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use proc_macro2::{TokenStream, TokenTree};
@@ -54,6 +54,7 @@ pub fn check_texts(texts: &[(String, String)]) -> Vec<Finding> {
                 file: name,
                 states: &states,
                 loops: Vec::new(),
+                read: BTreeMap::new(),
                 findings: &mut findings,
             };
             c.block(block);
@@ -192,6 +193,8 @@ struct Checker<'a> {
     file: &'a str,
     states: &'a BTreeSet<String>,
     loops: Vec<String>,
+    /// Signals of the block read before any assignment, and where; an assigned one has no place.
+    read: BTreeMap<String, Option<String>>,
     findings: &'a mut Vec<Finding>,
 }
 
@@ -220,6 +223,7 @@ impl Checker<'_> {
             Expr::Assign(a) => {
                 let f = self.value(&a.right);
                 self.root_assign(&a.right, f);
+                self.assigned(&a.left);
             }
             Expr::If(i) => {
                 let f = self.value(&i.cond);
@@ -263,6 +267,27 @@ impl Checker<'_> {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// A signal gets its value in this function: it must not have been read above.
+    fn assigned(&mut self, target: &Expr) {
+        let Expr::Field(f) = target else { return };
+        if !matches!(&f.member, Member::Named(n) if n == "next") {
+            return;
+        }
+        let Some(signal) = own_signal(&f.base) else {
+            return;
+        };
+        if let Some(Some(place)) = self.read.insert(signal.clone(), None) {
+            self.findings.push(Finding {
+                gate: Gate::Source,
+                rule: "order",
+                place,
+                message: format!(
+                    "`{signal}` is read here and assigned further down: the Verilog reads the value of the evaluation before; assign it first"
+                ),
+            });
         }
     }
 
@@ -373,7 +398,15 @@ impl Checker<'_> {
     fn method(&mut self, m: &syn::ExprMethodCall) -> Facts {
         let name = m.method.to_string();
         match name.as_str() {
-            "val" | "into" | "to_bits" => self.value(&m.receiver),
+            "val" => {
+                if let Some(signal) = own_signal(&m.receiver) {
+                    let start = m.receiver.span().start();
+                    let place = format!("{}:{}:{}", self.file, start.line, start.column + 1);
+                    self.read.entry(signal).or_insert(Some(place));
+                }
+                self.value(&m.receiver)
+            }
+            "into" | "to_bits" => self.value(&m.receiver),
             "index" => {
                 let f = self.value(&m.receiver);
                 self.root_exact(&m.receiver, f, "the index");
@@ -541,6 +574,15 @@ fn verilog_precedence(op: &BinOp) -> u8 {
 }
 
 /// `x.val().field`
+/// The name of `self.name`, a signal of the block itself.
+fn own_signal(e: &Expr) -> Option<String> {
+    let Expr::Field(f) = e else { return None };
+    match (&*f.base, &f.member) {
+        (Expr::Path(p), Member::Named(n)) if p.path.is_ident("self") => Some(n.to_string()),
+        _ => None,
+    }
+}
+
 fn is_field_of_val(e: &Expr) -> bool {
     match e {
         Expr::Paren(p) => is_field_of_val(&p.expr),

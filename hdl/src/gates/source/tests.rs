@@ -178,3 +178,16 @@ fn empty_tree_is_an_error() {
         Err(GateError::NothingToCheck(_))
     ));
 }
+
+#[test]
+fn order() {
+    assert_eq!(
+        rules("if self.wire.val() { self.y.next = true; } self.wire.next = self.a.val();"),
+        ["order"]
+    );
+    assert_eq!(rules("self.wire.next = self.wire.val() + 1;"), ["order"]);
+    assert!(rules(
+        "self.wire.next = self.a.val(); if self.wire.val() { self.y.next = self.q.q.val(); self.q.d.next = self.y.val(); }"
+    )
+    .is_empty());
+}

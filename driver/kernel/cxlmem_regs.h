@@ -258,6 +258,7 @@
 #define CXLMEM_LINK_CTRL_ENABLE 0x00000001u /* 1: initialise and run; 0: silent, INIT and credits forgotten */
 #define CXLMEM_LINK_CTRL_FREE_RUNNING 0x00000002u /* send a flit in every frame, empty ones too */
 #define CXLMEM_LINK_CTRL_OFFER_SEQ 0x00000004u /* offer sequence numbers in the CRC at the next INIT */
+#define CXLMEM_LINK_CTRL_VIRAL 0x00000008u /* contain: the next flit's CRC is spoiled once, RETRY.Ack says Viral, and all read data leaves as poison */
 
 /* Link status (RO) */
 #define CXLMEM_LINK_STATUS 0x2044

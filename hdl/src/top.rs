@@ -269,6 +269,8 @@ impl Logic for Top {
             & self.rx.signature.val().get_bit(0);
         self.tx.offer_seq.next = self.io.link_offer_seq.val();
         self.tx.seq.next = self.seq.val();
+        self.tx.viral.next = self.io.link_viral.val();
+        self.retry.viral.next = self.io.link_viral.val();
         self.rx.flit_number.next = 0.into();
         if self.seq.val() {
             self.rx.flit_number.next = self.retry.eseq.val();

@@ -389,6 +389,31 @@ fn a_dead_wire_is_given_up_and_can_be_restarted() {
     }
 }
 
+/// Viral (cxl-mem 3.11): the host learns it by a spoiled flit and its retry, nothing is lost, and no data leaves as good.
+#[test]
+fn a_viral_device_says_so_and_contains_its_data() {
+    let mut s = system("sim", Options::default());
+    let (base, _) = s.hdm_window();
+    s.operate(base, Op::write([4; 64])).unwrap();
+    let control = s.mmio_read32(regs::LinkCtrl::OFFSET).unwrap();
+    let errors = s.link().counters().crc_errors;
+    s.mmio_write32(
+        regs::LinkCtrl::OFFSET,
+        regs::LinkCtrl::VIRAL.with(control, 1),
+    )
+    .unwrap();
+    let done = s.issue(base, Op::READ).and_then(|t| s.wait(t));
+    s.run(400);
+    assert!(s.link().peer_is_viral());
+    assert_eq!(s.link().counters().crc_errors, errors + 1, "spoiled once");
+    assert!(done.is_ok_and(|d| d.poison), "the data is marked");
+    s.mmio_write32(regs::LinkCtrl::OFFSET, control).unwrap();
+    s.reset_link().unwrap();
+    assert!(!s.link().peer_is_viral());
+    let done = s.operate(base, Op::READ).unwrap();
+    assert!(!done.poison && done.data == Some([4; 64]));
+}
+
 #[test]
 fn addresses_that_nothing_decodes() {
     let mut s = system("sim", Options::default());

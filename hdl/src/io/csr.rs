@@ -46,6 +46,7 @@ pub struct Csr {
     pub link_enable: Signal<Out, Bit>,
     pub link_free_running: Signal<Out, Bit>,
     pub link_offer_seq: Signal<Out, Bit>,
+    pub link_viral: Signal<Out, Bit>,
     pub llr_timeout: Signal<Out, Bits<13>>,
     pub llr_max_num_retry: Signal<Out, Bits<5>>,
     pub llr_max_num_phy_reinit: Signal<Out, Bits<5>>,
@@ -120,7 +121,7 @@ pub struct Csr {
     id: DFF<Reg>,
     window: DFF<Bits<4>>,
     rdata: DFF<Bits<32>>,
-    ctrl: DFF<Bits<3>>,
+    ctrl: DFF<Bits<4>>,
     limits: DFF<Bits<23>>,
     tail_limit: DFF<Bits<13>>,
     hdm_global: DFF<Bits<2>>,
@@ -147,7 +148,7 @@ pub struct Csr {
     live: Signal<Local, Bits<32>>,
     hdm_sel: Signal<Local, Bits<4>>,
     merged: Signal<Local, Bits<32>>,
-    ctrl_reset: Param<Bits<3>>,
+    ctrl_reset: Param<Bits<4>>,
     limits_reset: Param<Bits<23>>,
     tail_reset: Param<Bits<13>>,
     timeout_reset: Param<Bits<32>>,
@@ -466,7 +467,7 @@ impl Logic for Csr {
                     self.hdm_global.d.next = self.bus_wdata.val().get_bits::<2>(0);
                 }
                 Reg::LinkCtrl => {
-                    self.ctrl.d.next = self.bus_wdata.val().get_bits::<3>(0);
+                    self.ctrl.d.next = self.bus_wdata.val().get_bits::<4>(0);
                 }
                 Reg::LlrLimits => {
                     self.limits.d.next = bit_cast::<23, 13>(self.bus_wdata.val().get_bits::<13>(0))
@@ -544,6 +545,7 @@ impl Logic for Csr {
         self.link_enable.next = self.ctrl.q.val().get_bit(0);
         self.link_free_running.next = self.ctrl.q.val().get_bit(1);
         self.link_offer_seq.next = self.ctrl.q.val().get_bit(2);
+        self.link_viral.next = self.ctrl.q.val().get_bit(3);
         self.llr_timeout.next = self.limits.q.val().get_bits::<13>(0);
         self.llr_max_num_retry.next = self.limits.q.val().get_bits::<5>(13);
         self.llr_max_num_phy_reinit.next = self.limits.q.val().get_bits::<5>(18);

@@ -35,6 +35,7 @@ pub struct Io {
     pub link_enable: Signal<Out, Bit>,
     pub link_free_running: Signal<Out, Bit>,
     pub link_offer_seq: Signal<Out, Bit>,
+    pub link_viral: Signal<Out, Bit>,
     pub llr_timeout: Signal<Out, Bits<13>>,
     pub llr_max_num_retry: Signal<Out, Bits<5>>,
     pub llr_max_num_phy_reinit: Signal<Out, Bits<5>>,
@@ -156,6 +157,7 @@ impl Logic for Io {
         self.link_enable.next = self.csr.link_enable.val();
         self.link_free_running.next = self.csr.link_free_running.val();
         self.link_offer_seq.next = self.csr.link_offer_seq.val();
+        self.link_viral.next = self.csr.link_viral.val();
         self.llr_timeout.next = self.csr.llr_timeout.val();
         self.llr_max_num_retry.next = self.csr.llr_max_num_retry.val();
         self.llr_max_num_phy_reinit.next = self.csr.llr_max_num_phy_reinit.val();

@@ -29,6 +29,8 @@ pub struct LinkRetry {
     pub max_num_phy_reinit: Signal<In, Bits<5>>,
     /// Flit times without an acknowledgement for a flit that matters; 0: no limit.
     pub tail: Signal<In, Bits<13>>,
+    /// Said in RETRY.Ack.
+    pub viral: Signal<In, Bit>,
     // physical layer: is down; shall re-initialise
     pub phy_down: Signal<In, Bit>,
     pub phy_reinit: Signal<Out, Bit>,
@@ -142,6 +144,8 @@ pub struct LinkRetry {
     to_replay: Signal<Local, Bits<6>>,
     rd_next: Signal<Local, Bits<8>>,
     free: Signal<Local, Bits<7>>,
+    /// Empty and Viral.
+    ack_flags: Signal<Local, Bits<2>>,
     next_expected: Signal<Local, Bits<8>>,
     next_timer: Signal<Local, Bits<13>>,
     next_retry: Signal<Local, Bits<5>>,
@@ -231,22 +235,22 @@ impl Logic for LinkRetry {
         self.message.next = self.frames.q.val() == 5;
         self.free.next = bits::<7>(64) - self.unacked.q.val();
         // RETRY.Frame, RETRY.Ack, RETRY.Req
+        self.ack_flags.next = 0.into();
+        if self.to_replay.val() == 0 {
+            self.ack_flags.next = 1.into();
+        }
+        if self.viral.val() {
+            self.ack_flags.next = self.ack_flags.val() | 2;
+        }
         self.control.next = bits::<128>(0x31_0000_0001_u64);
         if self.message.val() {
             if self.remote.q.val() {
                 self.control.next = bits::<128>(0x21_0000_0001_u64)
+                    | (bit_cast::<128, 2>(self.ack_flags.val()) << 64)
                     | (bit_cast::<128, 5>(self.echo.q.val()) << 67)
                     | (bit_cast::<128, 6>(self.wr.q.val()) << 72)
                     | (bit_cast::<128, 6>(self.want.q.val()) << 80)
                     | (bit_cast::<128, 7>(self.free.val()) << 88);
-                if self.to_replay.val() == 0 {
-                    self.control.next = bits::<128>(0x21_0000_0001_u64)
-                        | (bits::<128>(1) << 64)
-                        | (bit_cast::<128, 5>(self.echo.q.val()) << 67)
-                        | (bit_cast::<128, 6>(self.wr.q.val()) << 72)
-                        | (bit_cast::<128, 6>(self.want.q.val()) << 80)
-                        | (bit_cast::<128, 7>(self.free.val()) << 88);
-                }
             } else {
                 self.control.next = bits::<128>(0x11_0000_0001_u64)
                     | (bit_cast::<128, 8>(self.expected.q.val()) << 64)

@@ -45,6 +45,8 @@ pub struct Tx {
     /// Sequence numbers go into the CRC of retryable flits: offered in INIT.Param; agreed on.
     pub offer_seq: Signal<In, Bit>,
     pub seq: Signal<In, Bit>,
+    /// Contained (`cxl-mem 3.11`): the next flit is spoiled once, and no data leaves as good.
+    pub viral: Signal<In, Bit>,
     /// Good retryable flits from the host, to be acknowledged.
     pub delivered: Signal<In, Bit>,
     // link-level retry (`LinkRetry`)
@@ -98,6 +100,7 @@ pub struct Tx {
     p_first: DFF<Bit>,
     p_slot: DFF<Bits<128>>,
     p_number: DFF<Bits<6>>,
+    p_spoiled: DFF<Bit>,
     // output
     step: CrcStep,
     acc: DFF<Bits<16>>,
@@ -105,6 +108,11 @@ pub struct Tx {
     o_first: DFF<Bit>,
     o_slot: DFF<Bits<128>>,
     o_number: DFF<Bits<6>>,
+    o_spoiled: DFF<Bit>,
+    was_viral: DFF<Bit>,
+    spoil: DFF<Bit>,
+    check: Signal<Local, Bits<16>>,
+    spoil_now: Signal<Local, Bit>,
     // wires
     up: Signal<Local, Bit>,
     advance: Signal<Local, Bit>,
@@ -188,11 +196,15 @@ impl Logic for Tx {
             p_first,
             p_slot,
             p_number,
+            p_spoiled,
             acc,
             o_valid,
             o_first,
             o_slot,
-            o_number
+            o_number,
+            o_spoiled,
+            was_viral,
+            spoil
         );
         self.ndrs.clock.next = self.clock.val();
         self.drss.clock.next = self.clock.val();
@@ -331,6 +343,9 @@ impl Logic for Tx {
         self.drs_message.next.meta_value = self.drs_head.val().meta_value;
         self.drs_message.next.tag = self.drs_head.val().tag;
         self.drs_message.next.poison = self.drs_head.val().poison;
+        if self.viral.val() {
+            self.drs_message.next.poison = 1.into();
+        }
         self.drs_message.next.ld_id = self.drs_head.val().ld_id;
         self.drs_message.next.dev_load = self.drs_head.val().dev_load;
         self.drs_message.next.rsvd = 0.into();
@@ -462,6 +477,7 @@ impl Logic for Tx {
         self.kept_slot.next = self.p_slot.q.val();
 
         // Stage P
+        self.spoil_now.next = self.spoil.q.val() | (self.viral.val() & !self.was_viral.q.val());
         self.ndrs.take.next = 0.into();
         self.drss.read.next = false;
         if self.advance.val() {
@@ -469,6 +485,7 @@ impl Logic for Tx {
             self.p_slot.d.next = self.made.val();
             if self.at_start.val() {
                 self.p_valid.d.next = self.start.val();
+                self.p_spoiled.d.next = self.spoil_now.val();
                 self.p_number.d.next = 0.into();
                 if self.seq.val() & !self.choose_control.val() & !self.retry_idle.val() {
                     self.p_number.d.next = self.number.val();
@@ -515,12 +532,19 @@ impl Logic for Tx {
             self.o_first.d.next = self.p_first.q.val();
             self.o_slot.d.next = self.p_slot.q.val();
             self.o_number.d.next = self.p_number.q.val();
+            self.o_spoiled.d.next = self.p_spoiled.q.val();
             self.acc.d.next = self.step.crc.val();
         }
         self.tx_valid.next = self.o_valid.q.val();
         self.tx_sof.next = self.o_first.q.val();
         self.tx_slot.next = self.o_slot.q.val();
-        self.tx_crc.next = self.acc.q.val() ^ bit_cast::<16, 6>(self.o_number.q.val());
+        self.check.next = self.acc.q.val() ^ bit_cast::<16, 6>(self.o_number.q.val());
+        self.tx_crc.next = self.check.val();
+        if self.o_spoiled.q.val() {
+            self.tx_crc.next = self.check.val() ^ 0x8000;
+        }
+        self.was_viral.d.next = self.viral.val();
+        self.spoil.d.next = self.spoil_now.val() & !self.start.val();
 
         // Credit counters
         self.ndr_gain.next = self.ndr_credits.q.val() + bit_cast::<10, 7>(self.ndr_credit.val())
@@ -578,6 +602,7 @@ impl Logic for Tx {
             self.req_owed.d.next = self.req_credits.val();
             self.rwd_owed.d.next = self.rwd_credits.val();
             self.owed_timer.d.next = 31.into();
+            self.spoil.d.next = false;
             self.acks.d.next = 0.into();
             self.got.d.next = false;
             self.sent.d.next = false;

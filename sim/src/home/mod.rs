@@ -101,6 +101,8 @@ pub struct Home {
     counters: HomeCounters,
     wrong: Option<Difference>,
     next_check: u64,
+    /// The device is viral: what it marks as poison is not compared.
+    contained: bool,
 }
 
 impl Home {
@@ -124,6 +126,7 @@ impl Home {
             counters: HomeCounters::default(),
             wrong: None,
             next_check: 0,
+            contained: false,
         }
     }
 
@@ -243,6 +246,7 @@ impl Home {
     /// Gives the link what it can take. Call once a cycle.
     #[inline]
     pub fn pump(&mut self, now: u64, link: &mut HostLink) {
+        self.contained = link.peer_is_viral();
         if !self.rwd.is_empty() {
             self.launch_rwd(now, link);
         }

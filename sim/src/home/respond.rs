@@ -117,7 +117,9 @@ impl Home {
                         what = Some("MemData-NXM whose data is not all ones".to_string());
                     }
                 } else {
-                    what = self.check_line(address, line, drs.poison);
+                    if !(self.contained && drs.poison) {
+                        what = self.check_line(address, line, drs.poison);
+                    }
                     if let Some(new) = meta {
                         if drs.meta_field == MetaField::Meta0State {
                             done.meta = Some(drs.meta_value);

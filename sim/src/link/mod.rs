@@ -103,6 +103,8 @@ pub struct HostLink {
     seq: bool,
     /// First cycle in which the physical layer is up again.
     reinit_until: Option<u64>,
+    /// The device said that it is viral.
+    peer_viral: bool,
     /// The device's end is enabled.
     enabled: bool,
     limits: Limits,
@@ -137,6 +139,7 @@ impl HostLink {
             offer_seq: false,
             seq: false,
             reinit_until: None,
+            peer_viral: false,
             enabled: true,
             limits: Limits::default(),
             stall: faults.tx_stall,
@@ -177,6 +180,11 @@ impl HostLink {
     /// Offers sequence numbers in the CRC at the next INIT (cxl-mem 8.4); in force if the device offers them too.
     pub fn offer_seq(&mut self, offer: bool) {
         self.offer_seq = offer;
+    }
+
+    /// True if the device said that it is viral: its data is poison (cxl-mem 3.11).
+    pub fn peer_is_viral(&self) -> bool {
+        self.peer_viral
     }
 
     /// True if sequence numbers are in force.
@@ -278,6 +286,7 @@ impl HostLink {
         self.init_received = false;
         self.heard = false;
         self.seq = false;
+        self.peer_viral = false;
         self.restarted = true;
         self.arriving.clear();
         self.to_device.clear();
@@ -495,7 +504,14 @@ impl HostLink {
             self.retry.abort();
             return;
         }
-        match self.retry.receive(arrival) {
+        let verdict = self.retry.receive(arrival);
+        // Taken for an answer: the wait for it is over.
+        if let (Arrival::Retry(Control::RetryAck { viral, .. }), Local::Idle, Local::Normal) =
+            (arrival, before, self.retry.local())
+        {
+            self.peer_viral |= viral;
+        }
+        match verdict {
             Verdict::Deliver => {}
             Verdict::Drop => {
                 self.counters.dropped_after_error +=

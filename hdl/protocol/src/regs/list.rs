@@ -138,7 +138,8 @@ macro_rules! for_each_reg {
             (LinkCtrl, 0x2040, RW, 0x0000_0005, "Link control", [
                 (ENABLE, 0, 1, "1: initialise and run; 0: silent, INIT and credits forgotten"),
                 (FREE_RUNNING, 1, 1, "send a flit in every frame, empty ones too"),
-                (OFFER_SEQ, 2, 1, "offer sequence numbers in the CRC at the next INIT")])
+                (OFFER_SEQ, 2, 1, "offer sequence numbers in the CRC at the next INIT"),
+                (VIRAL, 3, 1, "contain: the next flit's CRC is spoiled once, RETRY.Ack says Viral, and all read data leaves as poison")])
             (LinkStatus, 0x2044, RO, 0, "Link status", [
                 (UP, 0, 1, "INIT.Param both sent and received"),
                 (INIT_RECEIVED, 1, 1, "INIT.Param received"),

@@ -72,6 +72,14 @@ pub struct LinkCounters {
     pub credit_wait: u64,
     /// Times the link came up.
     pub ups: u64,
+    /// Req taken to be sent.
+    pub reqs: u64,
+    /// RwD taken to be sent.
+    pub rwds: u64,
+    /// NDR received.
+    pub ndrs: u64,
+    /// DRS received with all their data.
+    pub drss: u64,
 }
 
 /// When slots passed the pins, in cycles of the device: what latencies are made of.
@@ -258,18 +266,21 @@ impl HostLink {
 
     /// Queues a request; false if there is no room.
     pub fn send_req(&mut self, req: &M2sReq) -> bool {
-        self.packer.push_req(req).is_ok()
+        let taken = self.packer.push_req(req).is_ok();
+        self.counters.reqs += u64::from(taken);
+        taken
     }
 
     /// Queues a request with data; `enables` travel with MemWrPtl only. False if there is no room.
     pub fn send_rwd(&mut self, header: M2sRwd, data: Line, enables: u64) -> bool {
-        self.packer
-            .push_write(&Write {
-                header,
-                data,
-                be: Some(enables),
-            })
-            .is_ok()
+        let write = Write {
+            header,
+            data,
+            be: Some(enables),
+        };
+        let taken = self.packer.push_write(&write).is_ok();
+        self.counters.rwds += u64::from(taken);
+        taken
     }
 
     /// True once after the device has restarted the link: all that was under way is lost.
@@ -552,6 +563,7 @@ impl HostLink {
                 });
                 marks.response_start = started;
                 marks.response_end = now;
+                counters.ndrs += 1;
                 sink(Response::Ndr(ndr));
             }
             Event::DrsHeader(_) => marks.response_start = started,
@@ -561,6 +573,7 @@ impl HostLink {
                     ..Default::default()
                 });
                 marks.response_end = now;
+                counters.drss += 1;
                 sink(Response::Drs(read.header, read.data));
             }
             Event::Chunk(_) => counters.data_slots_received += 1,

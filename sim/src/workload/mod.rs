@@ -2,10 +2,12 @@
 
 mod degraded;
 mod harness;
+mod ledger;
 mod stages;
 
 pub use degraded::{degraded, round_trip, set_timeout, Degraded, Goal, GOALS};
 pub use harness::{harness_cost, HarnessCost};
+pub use ledger::{Counted, Ledger, Way};
 pub use stages::{stages, Breakdown, StageError};
 
 use crate::home::golden::LINE;

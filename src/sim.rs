@@ -1,6 +1,7 @@
 //! `cxlmem sim`: drive the simulated controller with a workload; every read is compared with a golden memory.
 
 mod coverage;
+mod faults;
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -12,6 +13,7 @@ use cxlmem_protocol::regs;
 use cxlmem_sim::home::HomeCounters;
 use cxlmem_sim::link::LinkCounters;
 use cxlmem_sim::system::{Options, System};
+use cxlmem_sim::workload::{Counted, Ledger};
 use serde_json::{json, Value};
 
 use crate::cli::{self, usage};
@@ -28,8 +30,11 @@ Examples:
   cxlmem sim run random --ops 100000 --seed 7           reads and writes of 1024 lines, mixed
   cxlmem sim run read --config tiny --lines 64          reads alone, in the smallest configuration
   cxlmem sim run write --ops 1000 --json -              for a program
+  cxlmem sim run random --faults ber=1e-5,burst=1e-3    what a wire with bit errors and bursts of 16 bits costs; nothing may be lost
+  cxlmem sim run random --seq --faults lose=1e-3,repeat=1e-3,swap=1e-3
+                                                        flits that never come, come twice or too late
 
-Exit status: 0 all reads compared equal, 1 one did not or the device broke a rule, 2 wrong usage.";
+Exit status: 0 all reads compared equal, 1 one did not, a message was lost or the device broke a rule, 2 wrong usage.";
 
 /// Arguments of `cxlmem sim`.
 #[derive(ClapArgs, Debug)]
@@ -65,6 +70,13 @@ struct Run {
     /// Seed; printed, and equal seeds give equal runs (also CXLMEM_SEED)
     #[arg(long)]
     seed: Option<u64>,
+    /// What the wire does wrong, in both directions: probabilities of ber (a bit), burst, lose, repeat and swap (a flit), and the
+    /// bits of a burst [default: 16]. Shows what was injected, detected, sent again and delivered
+    #[arg(long, value_name = "NAME=VALUE,..")]
+    faults: Option<faults::Spec>,
+    /// Sequence numbers in the CRC (option SEQ), without which lost, repeated and swapped flits are not noticed
+    #[arg(long)]
+    seq: bool,
     /// Write an FST trace of every signal; needs a build with `--features cxlmem-sim/trace`
     #[arg(long, value_name = "FILE.fst")]
     trace: Option<PathBuf>,
@@ -94,6 +106,13 @@ fn workload(args: &Run) -> Result<()> {
     };
     let mut system = System::new(config.name, options).context("cannot start the simulation")?;
     system.bring_up().context("the device does not come up")?;
+    if args.seq {
+        system.link_mut().offer_seq(true);
+        system.reset_link().context("the link does not come up")?;
+        if !system.link().has_seq() {
+            bail!("the device does not offer sequence numbers");
+        }
+    }
     let all = config.capacity() / 64;
     let lines = args.lines.unwrap_or(1024.min(all));
     if lines > all {
@@ -106,6 +125,13 @@ fn workload(args: &Run) -> Result<()> {
     traffic
         .fill(&mut system, OPEN)
         .context("the lines cannot be written before the run")?;
+    let counted = Counted::of(&mut system).context("cannot read the device's counters")?;
+    if let Some(spec) = args.faults {
+        if spec.needs_seq() && !args.seq {
+            eprintln!("without --seq a lost, repeated or swapped flit goes unnoticed: this run will show what that does");
+        }
+        system.link_mut().set_faults(spec.both());
+    }
     let bar = crate::bench::progress::Progress::new(args.json.is_some())
         .bar(args.ops, args.workload.name());
     let start = Start::of(&system);
@@ -125,9 +151,20 @@ fn workload(args: &Run) -> Result<()> {
         if system.home().first_difference().is_some() || system.home().counters().timeouts > 0 {
             break;
         }
+        if system.link().has_failed() {
+            break;
+        }
     }
     drop(bar);
-    let outcome = outcome(&mut system, &start)?;
+    let mut outcome = outcome(&mut system, &start)?;
+    let ledger = Counted::of(&mut system)
+        .context("cannot read the device's counters")?
+        .since(&counted);
+    if let (Some(spec), Some(all)) = (args.faults, outcome.as_object_mut()) {
+        if args.json.is_some() {
+            all.insert("link".into(), faults::json(spec, &ledger));
+        }
+    }
     if let Some(file) = &args.json {
         let mut all = json!({ "workload": args.workload.name(), "config": config.name, "seed": seed, "lines": lines });
         if let (Some(all), Value::Object(outcome)) = (all.as_object_mut(), outcome) {
@@ -143,8 +180,11 @@ fn workload(args: &Run) -> Result<()> {
         for (name, value) in outcome.as_object().into_iter().flatten() {
             println!("  {name:<24} {value}");
         }
+        if let Some(spec) = args.faults {
+            println!("{}", faults::table(spec, &ledger));
+        }
     }
-    verdict(&system, args, lines, seed)
+    verdict(&system, args, lines, seed, &ledger)
 }
 
 /// What had been counted when the run began.
@@ -195,13 +235,16 @@ fn outcome(system: &mut System, start: &Start) -> Result<Value> {
 }
 
 /// Errors are shown after the figures, with what replays them.
-fn verdict(system: &System, args: &Run, lines: u64, seed: u64) -> Result<()> {
+fn verdict(system: &System, args: &Run, lines: u64, seed: u64, ledger: &Ledger) -> Result<()> {
     let replay = || {
         let config = system.config().name;
+        let faults = args.faults.map(|f| format!(" --faults {f}"));
         format!(
-            "replay it with `cxlmem sim run {} --config {config} --ops {} --lines {lines} --seed {seed}`",
+            "replay it with `cxlmem sim run {} --config {config} --ops {} --lines {lines} --seed {seed}{}{}`",
             args.workload.name(),
             args.ops,
+            faults.unwrap_or_default(),
+            if args.seq { " --seq" } else { "" },
         )
     };
     if let Some(difference) = system.home().first_difference() {
@@ -214,6 +257,20 @@ fn verdict(system: &System, args: &Run, lines: u64, seed: u64) -> Result<()> {
     if let Some((cycle, error)) = system.link().first_error() {
         bail!(
             "the device broke a rule of the link at cycle {cycle}: {error}; {}",
+            replay()
+        );
+    }
+    if system.link().has_failed() {
+        bail!(
+            "the link was given up: no replay came through; lower the probabilities, or {}",
+            replay()
+        );
+    }
+    let losses = ledger.losses();
+    if !losses.is_empty() {
+        bail!(
+            "the link did not deliver every message once: {}; {}",
+            losses.join(", "),
             replay()
         );
     }

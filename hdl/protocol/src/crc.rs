@@ -1,7 +1,9 @@
 //! CRC-16 of the 68-byte flit (cxl-mem 3.10): polynomial 0x1F053, init 0, flit bit *i* is the coefficient of x^i.
 //!
 //! Every burst of up to 16 bits inside the four slots, or inside the CRC, is seen. Of those that straddle flit bit 511 and the CRC
-//! seven are not (the test `seven_short_bursts_across_the_crc_boundary_escape` lists them): that is a property of the bit order.
+//! seven are not (the test `seven_short_bursts_across_the_crc_boundary_escape` lists them): that is a property of the bit order, so "no
+//! loss for bursts up to 16 bits" (cxl-mem 8.4) holds but for these. `tests/crc_detects.rs` tries all short bursts and all errors of
+//! one to three bits.
 //!
 //! Three forms of one function, all generated from the polynomial at compile time: XOR masks over the whole flit ([`MASKS`]), a
 //! step per slot for hardware that sees slots 0, 1, 2, 3 in order ([`STEP_ACC`], [`STEP_SLOT`]), and tables for software ([`of`]).

@@ -86,7 +86,11 @@ fn longer_bursts_escape_at_the_rate_of_chance() {
         random ^= random >> 27;
         random.wrapping_mul(0x2545_F491_4F6C_DD1D)
     };
-    for (length, rate) in [(17u64, 1.0 / 32768.0), (24, 1.0 / 65536.0), (48, 1.0 / 65536.0)] {
+    for (length, rate) in [
+        (17u64, 1.0 / 32768.0),
+        (24, 1.0 / 65536.0),
+        (48, 1.0 / 65536.0),
+    ] {
         let mut escaped = 0u64;
         for _ in 0..BURSTS {
             let first = (next() >> 20) % (BITS as u64 - length + 1);

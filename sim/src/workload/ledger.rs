@@ -48,9 +48,8 @@ impl Counted {
 
     /// What happened since `before`. Device counters may have wrapped once.
     pub fn since(&self, before: &Counted) -> Ledger {
-        let d: [u64; REGISTERS.len()] = std::array::from_fn(|n| {
-            u64::from(self.device[n].wrapping_sub(before.device[n]))
-        });
+        let d: [u64; REGISTERS.len()] =
+            std::array::from_fn(|n| u64::from(self.device[n].wrapping_sub(before.device[n])));
         let (l, m) = (&self.link, &before.link);
         let way = |n: usize| {
             let (w, v) = (&self.wire[n], &before.wire[n]);

@@ -16,7 +16,7 @@ use core::fmt;
 
 /// What the directory records of a line: an upper bound on what host caches hold. May be too high (the host drops clean lines
 /// silently), never too low. The codes are those of MetaValue.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Dir {
     /// No host cache holds the line.
@@ -42,6 +42,14 @@ impl Dir {
             0 => Self::I,
             3 => Self::S,
             _ => Self::A,
+        }
+    }
+    /// True if the record is high enough for a host that holds `held`.
+    pub const fn covers(self, held: host::Held) -> bool {
+        match held {
+            host::Held::I => true,
+            host::Held::S => matches!(self, Self::S | Self::A),
+            host::Held::E | host::Held::M => matches!(self, Self::A),
         }
     }
 }

@@ -50,6 +50,35 @@ pub enum Action {
     Reply(u8, u8),
 }
 
+impl Action {
+    /// Kinds of deliveries that take turns.
+    pub(super) const TURNS: usize = 9;
+
+    /// The kind of a delivery.
+    pub(super) fn turn(&self) -> usize {
+        match self {
+            Self::TakeReq(_) => 0,
+            Self::ServeStalled(_) => 1,
+            Self::MakeRoom(_) => 2,
+            Self::TakeRwd(_) => 3,
+            Self::TakeBiRsp(_) => 4,
+            Self::TakeNdr(_) => 5,
+            Self::TakeDrs(_) => 6,
+            Self::TakeSnoop(_) => 7,
+            Self::Reply(..) => 8,
+            _ => Self::TURNS,
+        }
+    }
+
+    /// The line, of a delivery that is not the head of a channel.
+    pub(super) fn line(&self) -> Option<u8> {
+        match self {
+            Self::ServeStalled(n) | Self::MakeRoom(n) | Self::Reply(n, _) => Some(*n),
+            _ => None,
+        }
+    }
+}
+
 const CONFLICT: Request = Request {
     op: Op::Rwd(M2sRwdOpcode::BiConflict),
     meta_field: MetaField::NoOp,
@@ -121,6 +150,7 @@ impl State {
         for n in 0..config.lines.min(LINES) {
             state.settle(n);
         }
+        state.claim_room(config);
         (state != *self).then_some(state)
     }
 
@@ -485,10 +515,19 @@ impl State {
             cover.reach(msg.row, self.lines[n].line.dir, race);
         }
         self.lines[n].stalled = Some(msg);
-        if self.claim.is_none() && !self.has_room(config, msg) {
-            self.claim = Some(msg.line);
-        }
         Some(())
+    }
+
+    /// The next entry that becomes free is for a request that waits for nothing else. Looked at in every step and not only when
+    /// the request comes: another line may have taken the room while the request waited for a snoop.
+    fn claim_room(&mut self, config: &Config) {
+        let waits = |l: &LineState| {
+            l.stalled
+                .filter(|m| waiting(l.line).is_none() && !self.has_room(config, *m))
+        };
+        if self.claim.is_none() {
+            self.claim = self.lines.iter().find_map(waits).map(|m| m.line);
+        }
     }
 
     /// False if the directory has no entry left for what this request would record.
@@ -498,8 +537,7 @@ impl State {
         if line.dir != Dir::I || after == Dir::I {
             return true;
         }
-        let claimed =
-            self.claim.is_some_and(|n| n != msg.line) && config.relax != Some(Relax::UnclaimedRoom);
+        let claimed = self.claim.is_some_and(|n| n != msg.line);
         let used = self.lines.iter().filter(|l| l.line.dir != Dir::I).count();
         used < config.entries && !claimed
     }

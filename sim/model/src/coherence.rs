@@ -8,7 +8,12 @@
 //! device keeps the line to itself until the access is done.
 
 mod cover;
+mod device;
+mod fair;
+mod ghost;
+mod home;
 mod step;
+pub mod suite;
 
 pub use cover::{Cell, Cover, Race};
 pub use step::Action;
@@ -24,11 +29,6 @@ use std::sync::Arc;
 pub const LINES: usize = 2;
 /// Most messages in a channel.
 const CAPACITY: usize = 3;
-/// Deliveries in which a fair schedule must end.
-const FAIR_STEPS: usize = 200;
-/// Turns of every kind of delivery in which a request must complete under a storm.
-const STORM_ROUNDS: usize = 20;
-
 /// A rule left out, to see that the properties find it (each is unsound or stuck; cxl-mem 2.6, 2.12, 8.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Relax {
@@ -46,6 +46,10 @@ pub enum Relax {
     AckPassesCompletion,
     /// A write-back that keeps the line, made dirty again before the snoop, is not repeated.
     NotWrittenBackAgain,
+    /// A snoop is answered at once, whatever is outstanding.
+    NoHandshake,
+    /// RwD of a line waits for its snoop, as Req does.
+    WriteWaits,
     /// Req and RwD share a tracker pool.
     SharedPool,
     /// A snoop may be sent while a request that waited for one is still not served.
@@ -79,7 +83,7 @@ pub struct Config {
     pub timeouts: bool,
     /// A host that answers BISnpInv by keeping a copy: the device must stay coherent and say so.
     pub stubborn: bool,
-    /// Check as well that no request starves while the device starts accesses whenever it may.
+    /// Check as well that no request starves while the device starts accesses whenever it may, and the other way round.
     pub storm: bool,
     /// A rule left out.
     pub relax: Option<Relax>,
@@ -254,8 +258,17 @@ pub struct Explored {
     pub seconds: f64,
     /// False if the bound on states ended it.
     pub complete: bool,
-    /// The property that failed, with the way there.
-    pub failed: Option<(&'static str, String)>,
+    /// Properties that failed.
+    pub failed: Vec<Failure>,
+}
+
+/// A property that does not hold, and a way to where it does not (not the shortest one).
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The property's name.
+    pub property: &'static str,
+    /// From the initial state.
+    pub steps: Vec<Action>,
 }
 
 impl CoherenceModel {
@@ -277,18 +290,15 @@ impl CoherenceModel {
             .target_state_count(bound)
             .spawn_bfs()
             .join();
-        let failed = checker
+        let mut failed: Vec<_> = checker
             .discoveries()
             .into_iter()
-            .next()
-            .map(|(name, path)| {
-                let steps: Vec<_> = path
-                    .into_actions()
-                    .iter()
-                    .map(|a| format!("{a:?}"))
-                    .collect();
-                (name, steps.join(", "))
-            });
+            .map(|(name, path)| Failure {
+                property: name,
+                steps: path.into_actions(),
+            })
+            .collect();
+        failed.sort_by_key(|f| f.property);
         Explored {
             states: checker.unique_state_count(),
             generated: checker.state_count(),
@@ -319,59 +329,6 @@ impl State {
             && self.ndr.is_empty()
             && self.drs.is_empty()
             && self.bisnp.is_empty()
-    }
-
-    /// Takes the first delivery that is possible, in a fixed order.
-    fn deliver(&self, config: &Config) -> Option<Self> {
-        let mut rest = Vec::with_capacity(16);
-        self.deliveries(config, &mut rest);
-        rest.into_iter().find_map(|a| self.after(config, a, None))
-    }
-
-    /// True if deliveries alone end everything that is on its way.
-    fn completes(&self, config: &Config) -> bool {
-        let mut state = *self;
-        for _ in 0..FAIR_STEPS {
-            if state.fault.is_some() {
-                return true;
-            }
-            match state.deliver(config) {
-                Some(next) => state = next,
-                None => return state.quiet(),
-            }
-        }
-        false
-    }
-
-    /// True if every request that is outstanding now completes while the device starts accesses whenever it may: before every
-    /// delivery, each line and each kind of delivery having its turn.
-    fn survives_storm(&self, config: &Config) -> bool {
-        (0..config.lines.min(LINES)).all(|n| {
-            let mut state = *self;
-            for _ in 0..STORM_ROUNDS {
-                for turn in 0..Action::TURNS {
-                    for line in 0..config.lines.min(LINES) as u8 {
-                        for access in config.locals {
-                            let start = Action::Local(line, *access);
-                            state = state.after(config, start, None).unwrap_or(state);
-                        }
-                        let mut rest = Vec::with_capacity(16);
-                        state.deliveries(config, &mut rest);
-                        let mine =
-                            |a: &Action| a.turn() == turn && a.line().is_none_or(|l| l == line);
-                        let next = rest.into_iter().filter(mine);
-                        state = next
-                            .filter_map(|a| state.after(config, a, None))
-                            .next()
-                            .unwrap_or(state);
-                    }
-                }
-                if state.lines[n].pending.is_none() || state.fault.is_some() {
-                    return true;
-                }
-            }
-            false
-        })
     }
 }
 
@@ -416,8 +373,11 @@ impl Model for CoherenceModel {
             Property::always("completes", |m: &Self, s: &State| {
                 s.fault.is_some() || s.completes(&m.config)
             }),
-            Property::always("completes under a storm", |m: &Self, s: &State| {
-                !m.config.storm || s.survives_storm(&m.config)
+            Property::always("no request starves", |m: &Self, s: &State| {
+                !m.config.storm || s.fault.is_some() || s.requests_survive(&m.config)
+            }),
+            Property::always("no device access starves", |m: &Self, s: &State| {
+                !m.config.storm || s.fault.is_some() || s.accesses_survive(&m.config)
             }),
         ]
     }

@@ -15,7 +15,7 @@ mod home;
 mod step;
 pub mod suite;
 
-pub use cover::{Cell, Cover, Race};
+pub use cover::{reachable, Cell, Cover, Race};
 pub use step::Action;
 
 use crate::queue::Queue;
@@ -54,6 +54,8 @@ pub enum Relax {
     SharedPool,
     /// A snoop may be sent while a request that waited for one is still not served.
     SnoopBeforeStalled,
+    /// A snoop may be sent only while no request of its line is outstanding.
+    RequestsFirst,
     /// After a time-out another snoop of the line may go before the first one's answer has come.
     SnoopWhileOverdue,
 }

@@ -197,7 +197,11 @@ impl State {
 
     pub(super) fn start_local(&mut self, config: &Config, n: u8, access: Local) -> Option<()> {
         let line = &mut self.lines[usize::from(n)];
-        let stalled = line.stalled.is_some() && config.relax != Some(Relax::SnoopBeforeStalled);
+        let stalled = match config.relax {
+            Some(Relax::SnoopBeforeStalled) => false,
+            Some(Relax::RequestsFirst) => line.pending.is_some(),
+            _ => line.stalled.is_some(),
+        };
         match hdm_db::local(line.line, access, stalled) {
             LocalStep::Serve => {
                 self.access(usize::from(n), access);

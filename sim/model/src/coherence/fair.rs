@@ -2,6 +2,7 @@
 
 use super::{waiting, Action, Config, State, LINES};
 use cxlmem_protocol::hdm_db::{self, Local, LocalStep};
+use std::cell::Cell;
 
 /// Deliveries in which everything that is on its way must end.
 const STEPS: usize = 200;
@@ -65,40 +66,41 @@ impl State {
         })
     }
 
-    /// True if the device, trying once a round, starts and ends a write while the host sends requests whenever it may.
+    /// True if the device, trying after every delivery, starts and ends a write while the host sends requests whenever it may:
+    /// after every delivery too, and first.
     pub(super) fn accesses_survive(&self, config: &Config) -> bool {
-        let mut turn = 0;
-        let mut storm = |state: &mut Self| {
-            for line in 0..config.lines.min(LINES) as u8 {
-                turn += 1;
-                let rows = config
-                    .rows
-                    .iter()
-                    .cycle()
-                    .skip(turn % config.rows.len().max(1));
-                *state = rows
-                    .take(config.rows.len())
-                    .find_map(|row| state.after(config, Action::Issue(line, *row, 0), None))
-                    .unwrap_or(*state);
-            }
-        };
         (0..config.lines.min(LINES)).all(|n| {
-            let mut state = *self;
-            let mut started = false;
-            for _ in 0..ROUNDS {
+            let (mut turn, mut started) = (0, false);
+            let done = Cell::new(false);
+            let mut storm = |state: &mut Self| {
+                for line in 0..config.lines.min(LINES) as u8 {
+                    turn += 1;
+                    let rows = config
+                        .rows
+                        .iter()
+                        .cycle()
+                        .skip(turn % config.rows.len().max(1));
+                    *state = rows
+                        .take(config.rows.len())
+                        .find_map(|row| state.after(config, Action::Issue(line, *row, 0), None))
+                        .unwrap_or(*state);
+                }
                 let line = &state.lines[n];
                 let here = waiting(line.line) == Some(Local::Write);
                 let stalled = line.stalled.is_some();
                 let at_once = hdm_db::local(line.line, Local::Write, stalled) == LocalStep::Serve;
                 if (started && !here) || at_once || state.fault.is_some() {
-                    return true;
+                    done.set(true);
                 }
                 let start = state.after(config, Action::Local(n as u8, Local::Write), None);
                 started |= here || start.is_some();
-                state = start.unwrap_or(state);
+                *state = start.unwrap_or(*state);
+            };
+            let mut state = *self;
+            (0..ROUNDS).any(|_| {
                 state.round(config, &mut storm);
-            }
-            false
+                done.get()
+            })
         })
     }
 }

@@ -144,9 +144,13 @@ pub fn broken() -> Vec<(Config, &'static str)> {
         stubborn: true,
         ..relax(Relax::KeptTakenAsInvalid)
     };
-    let storm = Config {
+    let storm = |left_out| Config {
         storm: true,
-        ..relax(Relax::SnoopBeforeStalled)
+        ..relax(left_out)
+    };
+    let requests_first = Config {
+        rows: &[Row::RdS, Row::RdKeep],
+        ..storm(Relax::RequestsFirst)
     };
     let timeouts = Config {
         timeouts: true,
@@ -166,7 +170,8 @@ pub fn broken() -> Vec<(Config, &'static str)> {
         (relax(Relax::NoHandshake), "single writer"),
         (relax(Relax::WriteWaits), "completes"),
         (relax(Relax::SharedPool), "completes"),
-        (storm, "no request starves"),
+        (storm(Relax::SnoopBeforeStalled), "no request starves"),
+        (requests_first, "no device access starves"),
         (timeouts, "single writer"),
     ]
 }

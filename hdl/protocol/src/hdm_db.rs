@@ -91,9 +91,12 @@ impl Default for Policy {
     }
 }
 
-/// What the rules say of a request by its codes alone, reserved codes included: the form that hardware tabulates.
+/// What the rules say of a request by its codes alone, reserved codes included: the form that hardware tabulates, and all that
+/// [`request`] needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rule {
+    /// It came on RwD, else on Req: its completion grants nothing, and it never waits.
+    pub rwd: bool,
     /// In the accepted set of cxl-mem 2.3 (and G-04).
     pub legal: bool,
     /// No answer (MemSpecRd).
@@ -102,6 +105,10 @@ pub struct Rule {
     pub data: bool,
     /// BIConflict: the NDR is a BI-ConflictAck, and the directory has no part in it.
     pub conflict: bool,
+    /// The answers carry the directory state from before the request as Meta0 (cxl-mem G-03).
+    pub meta: bool,
+    /// A write-back: only a host that the directory records as owner has reason to send it.
+    pub owner: bool,
     /// Where the directory goes.
     pub next: Next,
     /// What happens to the line in memory.
@@ -109,12 +116,15 @@ pub struct Rule {
 }
 
 impl Rule {
-    const fn illegal(silent: bool, data: bool) -> Self {
+    const fn illegal(rwd: bool, silent: bool, data: bool) -> Self {
         Self {
+            rwd,
             legal: false,
             silent,
             data,
             conflict: false,
+            meta: false,
+            owner: false,
             next: Next::Keep,
             write: Write::None,
         }
@@ -133,7 +143,7 @@ pub const fn req_rule(opcode: u8, meta_field: u8, meta_value: u8, snp_type: u8) 
         V::from_code(meta_value as u64),
         T::from_code(snp_type as u64),
     ) else {
-        return Rule::illegal(false, false);
+        return Rule::illegal(false, false, false);
     };
     let silent = matches!(opcode, O::MemSpecRd | O::MemSpecRdTee);
     let data = matches!(
@@ -153,15 +163,13 @@ pub const fn req_rule(opcode: u8, meta_field: u8, meta_value: u8, snp_type: u8) 
         (O::MemClnEvct, Some(F::Meta0State), V::I, Some(T::NoOp)) => Next::I,
         // A hint: its other fields are reserved.
         (O::MemSpecRd, ..) => Next::Keep,
-        _ => return Rule::illegal(silent, data),
+        _ => return Rule::illegal(false, silent, data),
     };
     Rule {
         legal: true,
-        silent,
-        data,
-        conflict: false,
+        meta: matches!(field, Some(F::Meta0State)) && !silent,
         next,
-        write: Write::None,
+        ..Rule::illegal(false, silent, data)
     }
 }
 
@@ -183,10 +191,10 @@ pub const fn rwd_rule(opcode: u8, meta_field: u8, meta_value: u8, snp_type: u8, 
             return Rule {
                 legal: true,
                 conflict: true,
-                ..Rule::illegal(false, false)
+                ..Rule::illegal(true, false, false)
             };
         }
-        return Rule::illegal(false, false);
+        return Rule::illegal(true, false, false);
     };
     let (next, write) = match (opcode, field, value, snoop, be) {
         (O::MemWr, F::Meta0State, V::A, T::NoOp, false) => (Next::A, Write::Full),
@@ -195,15 +203,16 @@ pub const fn rwd_rule(opcode: u8, meta_field: u8, meta_value: u8, snp_type: u8, 
         (O::MemWr, F::NoOp, _, T::NoOp, false) => (Next::Keep, Write::Full),
         (O::MemWrPtl, F::Meta0State, V::I, T::SnpInv, true) => (Next::I, Write::Merge),
         (O::BiConflict, _, _, _, false) => (Next::Keep, Write::None),
-        _ => return Rule::illegal(false, false),
+        _ => return Rule::illegal(true, false, false),
     };
     Rule {
         legal: true,
-        silent: false,
-        data: false,
         conflict: matches!(opcode, O::BiConflict),
+        // One that says SnpInv comes from a host that holds nothing; MetaField No-Op says nothing of the host.
+        owner: matches!(snoop, T::NoOp) && !matches!(next, Next::Keep),
         next,
         write,
+        ..Rule::illegal(true, false, false)
     }
 }
 
@@ -343,7 +352,7 @@ pub enum Place {
     Outstanding,
 }
 
-/// A request of either channel. `be` of MemWrPtl is implied by the opcode.
+/// A request of either channel without reserved codes. That MemWrPtl comes with byte enables is implied by the opcode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Request {
     /// Channel and opcode.
@@ -402,13 +411,11 @@ pub enum Step {
 }
 
 /// The device's reaction to a request that finds the line in this state.
-pub const fn request(line: Line, request: Request, place: Place, policy: Policy) -> Step {
-    let rule = request.rule();
-    let is_req = matches!(request.op, Op::Req(_));
+pub const fn request(line: Line, rule: Rule, place: Place, policy: Policy) -> Step {
     let stray = rule.conflict && !matches!(line.phase, Phase::Wait(_));
     let second = matches!(place, Place::Outstanding) && !rule.conflict && !rule.silent;
     let served = rule.legal && matches!(place, Place::Hit);
-    let waits = matches!(line.phase, Phase::Wait(_)) && is_req && !rule.silent;
+    let waits = matches!(line.phase, Phase::Wait(_)) && !rule.rwd && !rule.silent;
     if served && waits {
         return Step::Stall;
     }
@@ -417,9 +424,7 @@ pub const fn request(line: Line, request: Request, place: Place, policy: Policy)
     } else {
         line.dir
     };
-    // A write that keeps nothing and says SnpInv comes from a host that holds nothing; MetaField No-Op says nothing of the host.
-    let owner = matches!(request.snp_type, SnpType::NoOp) && !matches!(rule.next, Next::Keep);
-    let unowned = served && !is_req && owner && !matches!(line.dir, Dir::A);
+    let unowned = served && rule.owner && !matches!(line.dir, Dir::A);
     let violation = if !rule.legal {
         Some(Violation::IllegalRequest)
     } else if second {
@@ -436,7 +441,7 @@ pub const fn request(line: Line, request: Request, place: Place, policy: Policy)
         None
     } else if rule.conflict {
         Some(S2mNdrOpcode::BiConflictAck)
-    } else if served && is_req {
+    } else if served && !rule.rwd {
         Some(grant(rule.next, dir))
     } else {
         Some(S2mNdrOpcode::Cmp)
@@ -447,12 +452,11 @@ pub const fn request(line: Line, request: Request, place: Place, policy: Policy)
         (_, _, true) => (Some(S2mDrsOpcode::MemData), Data::Memory),
         _ => (Some(S2mDrsOpcode::MemData), Data::AllOnesPoisoned),
     };
-    let answers_meta = served && is_req && matches!(request.meta_field, MetaField::Meta0State);
     Step::Act(Action {
         ndr,
         drs,
         data,
-        meta: if answers_meta && !rule.silent {
+        meta: if served && rule.meta {
             Some(line.dir)
         } else {
             None

@@ -271,12 +271,12 @@ fn each_req_in_each_state() {
                         violation: None,
                         nxm: false,
                     };
-                    let got = request(line, req(codes), Place::Hit, policy);
+                    let got = request(line, req(codes).rule(), Place::Hit, policy);
                     assert_eq!(got, Step::Act(want), "row {row} in {line:?}, {policy:?}");
                 }
                 for access in Local::ALL {
                     let phase = Phase::Wait(access);
-                    let got = request(Line { dir, phase }, req(codes), Place::Hit, policy);
+                    let got = request(Line { dir, phase }, req(codes).rule(), Place::Hit, policy);
                     assert_eq!(got, Step::Stall, "row {row} in {dir:?}, {phase:?}");
                 }
             }
@@ -297,7 +297,7 @@ fn a_hint_changes_nothing_and_never_waits() {
             }
             let line = Line { dir, phase };
             for place in [Place::Hit, Place::Miss, Place::Outstanding] {
-                let got = act(request(line, req((8, 3, ANY, Some(0))), place, SE));
+                let got = act(request(line, req((8, 3, ANY, Some(0))).rule(), place, SE));
                 assert_eq!((got.ndr, got.drs, got.next), (None, None, line));
                 assert_eq!((got.violation, got.nxm), (None, false));
             }
@@ -326,7 +326,7 @@ fn each_rwd_in_each_state() {
                     violation,
                     nxm: false,
                 };
-                let got = request(Line { dir, phase }, rwd(codes), Place::Hit, SE);
+                let got = request(Line { dir, phase }, rwd(codes).rule(), Place::Hit, SE);
                 assert_eq!(got, Step::Act(want), "row {row} in {dir:?}, {phase:?}");
             }
         }
@@ -345,7 +345,8 @@ fn all_encodings_are_legal_or_refused() {
         assert_eq!(rule.legal, row.is_some() || op == 8, "Req {word:#x}");
         assert_eq!(rule.silent, op == 8 || op == 12);
         assert_eq!(rule.data, [1, 2, 5, 6].contains(&op));
-        assert!(!rule.conflict && rule.write == Write::None);
+        assert!(!rule.rwd && !rule.conflict && !rule.owner && rule.write == Write::None);
+        assert_eq!(rule.meta, row.is_some_and(|r| r.1 .1 == 0));
         assert!(rule.legal || rule.next == Next::Keep);
 
         let rule = rwd_rule(op, mf, mv, snp, be);
@@ -355,7 +356,8 @@ fn all_encodings_are_legal_or_refused() {
         let conflict = op == 4 && !be;
         assert_eq!(rule.legal, row.is_some() || conflict, "RwD {word:#x}");
         assert_eq!(rule.conflict, conflict);
-        assert!(!rule.silent && !rule.data);
+        assert!(rule.rwd && !rule.silent && !rule.data && !rule.meta);
+        assert_eq!(rule.owner, row.is_some_and(|r| r.6));
         let write = row.map_or(Write::None, |r| r.3);
         assert_eq!(rule.write, write);
         assert!(rule.legal || rule.next == Next::Keep);
@@ -409,7 +411,7 @@ fn combinations() -> impl Iterator<Item = (MetaField, MetaValue, SnpType)> {
 fn check_answer(line: Line, asked: Request, place: Place, policy: Policy) {
     let rule = asked.rule();
     let is_req = matches!(asked.op, Op::Req(_));
-    let got = match request(line, asked, place, policy) {
+    let got = match request(line, rule, place, policy) {
         Step::Stall => {
             let waits = matches!(line.phase, Phase::Wait(_));
             assert!(is_req && waits && rule.legal && !rule.silent && place == Place::Hit);

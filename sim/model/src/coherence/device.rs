@@ -79,7 +79,8 @@ impl State {
             Place::Hit
         };
         let before = line.line;
-        let Step::Act(act) = hdm_db::request(before, msg.row.request(), place, config.policy)
+        let Step::Act(act) =
+            hdm_db::request(before, msg.row.request().rule(), place, config.policy)
         else {
             return false;
         };
@@ -144,7 +145,8 @@ impl State {
         } else {
             Place::Hit
         };
-        let Step::Act(act) = hdm_db::request(line.line, request, place, config.policy) else {
+        let Step::Act(act) = hdm_db::request(line.line, request.rule(), place, config.policy)
+        else {
             self.fault(Fault::Unexpected);
             return Some(());
         };

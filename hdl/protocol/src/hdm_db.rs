@@ -411,6 +411,9 @@ pub enum Step {
 }
 
 /// The device's reaction to a request that finds the line in this state.
+///
+/// One step as far as the line is concerned: the NDR stands in the NDR queue before anything else happens to the line, so that no
+/// snoop of it, and no ack, comes before its completion (cxl-mem 2.6).
 pub const fn request(line: Line, rule: Rule, place: Place, policy: Policy) -> Step {
     let stray = rule.conflict && !matches!(line.phase, Phase::Wait(_));
     let second = matches!(place, Place::Outstanding) && !rule.conflict && !rule.silent;

@@ -36,112 +36,29 @@ const A: Dir = Dir::A;
 const ANY: Option<u8> = None;
 
 /// Rows 1-13 of cxl-mem 2.3: codes, data, and the cells of I, S and A under the policy Cmp-S for S, Cmp-E for MemRdData.
+#[rustfmt::skip] // a table, read by column
 const REQUESTS: [(&str, Codes, bool, [Cell; 3]); 17] = [
-    (
-        "1",
-        (1, 0, Some(2), Some(3)),
-        true,
-        [(CmpE, A), (CmpE, A), (CmpE, A)],
-    ),
-    (
-        "2",
-        (1, 0, Some(3), Some(1)),
-        true,
-        [(CmpS, S), (CmpS, S), (CmpS, S)],
-    ),
-    (
-        "3",
-        (1, 0, Some(0), Some(3)),
-        true,
-        [(Cmp, I), (Cmp, I), (Cmp, I)],
-    ),
-    (
-        "4",
-        (1, 0, Some(0), Some(2)),
-        true,
-        [(Cmp, I), (Cmp, I), (Cmp, I)],
-    ),
-    (
-        "5",
-        (1, 3, ANY, Some(3)),
-        true,
-        [(Cmp, I), (Cmp, S), (Cmp, A)],
-    ),
-    (
-        "6",
-        (1, 3, ANY, Some(2)),
-        true,
-        [(Cmp, I), (Cmp, S), (Cmp, A)],
-    ),
-    (
-        "7",
-        (1, 3, ANY, Some(0)),
-        true,
-        [(Cmp, I), (Cmp, S), (Cmp, A)],
-    ),
-    (
-        "8",
-        (2, 3, ANY, Some(1)),
-        true,
-        [(CmpE, A), (CmpE, A), (CmpE, A)],
-    ),
-    (
-        "9",
-        (0, 0, Some(2), Some(3)),
-        false,
-        [(CmpE, A), (CmpE, A), (CmpE, A)],
-    ),
-    (
-        "9 NT",
-        (9, 0, Some(2), Some(3)),
-        false,
-        [(CmpE, A), (CmpE, A), (CmpE, A)],
-    ),
-    (
-        "10",
-        (0, 0, Some(3), Some(1)),
-        false,
-        [(CmpS, S), (CmpS, S), (CmpS, S)],
-    ),
-    (
-        "10 NT",
-        (9, 0, Some(3), Some(1)),
-        false,
-        [(CmpS, S), (CmpS, S), (CmpS, S)],
-    ),
-    (
-        "11",
-        (0, 0, Some(0), Some(3)),
-        false,
-        [(Cmp, I), (Cmp, I), (Cmp, I)],
-    ),
-    (
-        "11 NT",
-        (9, 0, Some(0), Some(3)),
-        false,
-        [(Cmp, I), (Cmp, I), (Cmp, I)],
-    ),
-    (
-        "12",
-        (0, 3, ANY, Some(3)),
-        false,
-        [(Cmp, I), (Cmp, S), (Cmp, A)],
-    ),
-    (
-        "12 NT",
-        (9, 3, ANY, Some(3)),
-        false,
-        [(Cmp, I), (Cmp, S), (Cmp, A)],
-    ),
-    (
-        "13",
-        (10, 0, Some(0), Some(0)),
-        false,
-        [(Cmp, I), (Cmp, I), (Cmp, I)],
-    ),
+    ("1", (1, 0, Some(2), Some(3)), true, [(CmpE, A), (CmpE, A), (CmpE, A)]),
+    ("2", (1, 0, Some(3), Some(1)), true, [(CmpS, S), (CmpS, S), (CmpS, S)]),
+    ("3", (1, 0, Some(0), Some(3)), true, [(Cmp, I), (Cmp, I), (Cmp, I)]),
+    ("4", (1, 0, Some(0), Some(2)), true, [(Cmp, I), (Cmp, I), (Cmp, I)]),
+    ("5", (1, 3, ANY, Some(3)), true, [(Cmp, I), (Cmp, S), (Cmp, A)]),
+    ("6", (1, 3, ANY, Some(2)), true, [(Cmp, I), (Cmp, S), (Cmp, A)]),
+    ("7", (1, 3, ANY, Some(0)), true, [(Cmp, I), (Cmp, S), (Cmp, A)]),
+    ("8", (2, 3, ANY, Some(1)), true, [(CmpE, A), (CmpE, A), (CmpE, A)]),
+    ("9", (0, 0, Some(2), Some(3)), false, [(CmpE, A), (CmpE, A), (CmpE, A)]),
+    ("9 NT", (9, 0, Some(2), Some(3)), false, [(CmpE, A), (CmpE, A), (CmpE, A)]),
+    ("10", (0, 0, Some(3), Some(1)), false, [(CmpS, S), (CmpS, S), (CmpS, S)]),
+    ("10 NT", (9, 0, Some(3), Some(1)), false, [(CmpS, S), (CmpS, S), (CmpS, S)]),
+    ("11", (0, 0, Some(0), Some(3)), false, [(Cmp, I), (Cmp, I), (Cmp, I)]),
+    ("11 NT", (9, 0, Some(0), Some(3)), false, [(Cmp, I), (Cmp, I), (Cmp, I)]),
+    ("12", (0, 3, ANY, Some(3)), false, [(Cmp, I), (Cmp, S), (Cmp, A)]),
+    ("12 NT", (9, 3, ANY, Some(3)), false, [(Cmp, I), (Cmp, S), (Cmp, A)]),
+    ("13", (10, 0, Some(0), Some(0)), false, [(Cmp, I), (Cmp, I), (Cmp, I)]),
 ];
 
 /// Where the other policies differ: row, policy, cells.
+#[rustfmt::skip] // a table, read by column
 const POLICIES: [(&str, Policy, [Cell; 3]); 9] = [
     ("2", EE, [(CmpE, A), (CmpS, S), (CmpE, A)]),
     ("2", ES, [(CmpE, A), (CmpS, S), (CmpE, A)]),
@@ -155,72 +72,17 @@ const POLICIES: [(&str, Policy, [Cell; 3]); 9] = [
 ];
 
 /// Rows 20-25 of cxl-mem 2.3 and G-04: codes, byte enables, write, completion, directory after I, S, A, logged from I and S.
-#[allow(clippy::type_complexity)] // a table, read by column
+#[allow(clippy::type_complexity)]
+#[rustfmt::skip] // a table, read by column
 const WRITES: [(&str, Codes, bool, Write, S2mNdrOpcode, [Dir; 3], bool); 7] = [
-    (
-        "20",
-        (1, 0, Some(2), Some(0)),
-        false,
-        Write::Full,
-        Cmp,
-        [A, A, A],
-        true,
-    ),
-    (
-        "21",
-        (1, 0, Some(3), Some(0)),
-        false,
-        Write::Full,
-        Cmp,
-        [S, S, S],
-        true,
-    ),
-    (
-        "22",
-        (1, 0, Some(0), Some(0)),
-        false,
-        Write::Full,
-        Cmp,
-        [I, I, I],
-        true,
-    ),
-    (
-        "G-04",
-        (1, 3, ANY, Some(0)),
-        false,
-        Write::Full,
-        Cmp,
-        [I, S, A],
-        false,
-    ),
-    (
-        "23",
-        (1, 0, Some(0), Some(3)),
-        false,
-        Write::Full,
-        Cmp,
-        [I, I, I],
-        false,
-    ),
-    (
-        "24",
-        (2, 0, Some(0), Some(3)),
-        true,
-        Write::Merge,
-        Cmp,
-        [I, I, I],
-        false,
-    ),
+    ("20", (1, 0, Some(2), Some(0)), false, Write::Full, Cmp, [A, A, A], true),
+    ("21", (1, 0, Some(3), Some(0)), false, Write::Full, Cmp, [S, S, S], true),
+    ("22", (1, 0, Some(0), Some(0)), false, Write::Full, Cmp, [I, I, I], true),
+    ("G-04", (1, 3, ANY, Some(0)), false, Write::Full, Cmp, [I, S, A], false),
+    ("23", (1, 0, Some(0), Some(3)), false, Write::Full, Cmp, [I, I, I], false),
+    ("24", (2, 0, Some(0), Some(3)), true, Write::Merge, Cmp, [I, I, I], false),
     // BIConflict is answered whatever its other fields say; these are the ones with names.
-    (
-        "25",
-        (4, 3, Some(0), Some(0)),
-        false,
-        Write::None,
-        ACK,
-        [I, S, A],
-        false,
-    ),
+    ("25", (4, 3, Some(0), Some(0)), false, Write::None, ACK, [I, S, A], false),
 ];
 
 fn fits(codes: Codes, op: u8, field: u8, value: u8, snoop: u8) -> bool {

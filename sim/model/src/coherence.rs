@@ -34,6 +34,8 @@ const CAPACITY: usize = 3;
 pub enum Relax {
     /// MemInv A as an upgrade from S, for a write of a part of the line.
     UpgradeByMemInv,
+    /// MetaField No-Op requests are sent from M too.
+    RequestFromModified,
     /// MemClnEvct is not counted as outstanding.
     ForgottenCleanEvict,
     /// A dirty eviction is not counted as outstanding.
@@ -56,6 +58,8 @@ pub enum Relax {
     SnoopBeforeStalled,
     /// A snoop may be sent only while no request of its line is outstanding.
     RequestsFirst,
+    /// A directory entry counts as free if a write-back says so while a snoop of its line is out.
+    RoomWhileSnooped,
     /// After a time-out another snoop of the line may go before the first one's answer has come.
     SnoopWhileOverdue,
 }
@@ -83,6 +87,8 @@ pub struct Config {
     pub policy: Policy,
     /// Snoops may time out.
     pub timeouts: bool,
+    /// A host that sends BIConflict even if it knows that its request was granted.
+    pub cautious: bool,
     /// A host that answers BISnpInv by keeping a copy: the device must stay coherent and say so.
     pub stubborn: bool,
     /// Check as well that no request starves while the device starts accesses whenever it may, and the other way round.
@@ -105,6 +111,7 @@ impl Default for Config {
             entries: LINES,
             policy: Policy::default(),
             timeouts: false,
+            cautious: false,
             stubborn: false,
             storm: false,
             relax: None,
@@ -215,6 +222,8 @@ pub enum Fault {
     TwoOwners,
     /// A copy, a read or a merge is not of the last write, or the last write is nowhere.
     Stale,
+    /// The directory records more lines than it has entries.
+    NoRoom,
     /// A message that its receiver cannot place.
     Unexpected,
     /// The device has something to log, though the host keeps the rules.
@@ -366,6 +375,9 @@ impl Model for CoherenceModel {
                 s.fault != Some(Fault::TwoOwners)
             }),
             Property::always("data value", |_, s: &State| s.fault != Some(Fault::Stale)),
+            Property::always("the directory has room", |_, s: &State| {
+                s.fault != Some(Fault::NoRoom)
+            }),
             Property::always("every message is expected", |_, s: &State| {
                 s.fault != Some(Fault::Unexpected)
             }),

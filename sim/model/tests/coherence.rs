@@ -73,6 +73,7 @@ fn every_reachable_cell_is_reached() {
             Ok(()) => {}
         }
     }
+    println!("{cover}");
     println!("request x directory x race: {reached} of {cells} cells reached; the others:");
     for (why, count) in reasons {
         println!("  {count:3} {why}");

@@ -3,6 +3,7 @@
 use cxlmem_protocol::hdm_db::host::Row;
 use cxlmem_protocol::hdm_db::Dir;
 use cxlmem_protocol::msg::S2mBiSnpOpcode as Snoop;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How a request meets a snoop of its line.
@@ -122,5 +123,44 @@ impl Cover {
         self.cells
             .iter()
             .map(|(cell, reached)| (*cell, reached.load(Ordering::Relaxed)))
+    }
+}
+
+/// A line per request, a column per race: the directory states reached, `-` for one that can be and was not, `.` for one that
+/// cannot be.
+impl fmt::Display for Cover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:10}", "")?;
+        for race in Race::all() {
+            let (name, snoop) = match race {
+                Race::Quiet => ("Quiet", ""),
+                Race::During(s) => ("During", s.name()),
+                Race::Early(s) => ("Early", s.name()),
+                Race::Late(s) => ("Late", s.name()),
+                Race::LateData(s) => ("No data", s.name()),
+            };
+            let title = format!("{name} {}", snoop.trim_start_matches("BISnp"));
+            write!(f, "{title:13}")?;
+        }
+        for row in Row::ALL {
+            write!(f, "\n{:10}", format!("{row:?}"))?;
+            for race in Race::all() {
+                let here = |c: &&(Cell, bool)| c.0 .0 == row && c.0 .2 == race;
+                let cells: Vec<_> = self.cells().collect();
+                let letters: String = (cells.iter().filter(here))
+                    .map(
+                        |(cell, reached)| match (reached, reachable(*cell), cell.1) {
+                            (true, _, Dir::I) => 'I',
+                            (true, _, Dir::S) => 'S',
+                            (true, _, Dir::A) => 'A',
+                            (false, Ok(()), _) => '-',
+                            (false, Err(_), _) => '.',
+                        },
+                    )
+                    .collect();
+                write!(f, "{letters:13}")?;
+            }
+        }
+        Ok(())
     }
 }

@@ -60,7 +60,10 @@ impl State {
             return true;
         }
         let claimed = self.claim.is_some_and(|n| n != msg.line);
-        let used = self.lines.iter().filter(|l| l.line.dir != Dir::I).count();
+        // While a snoop is out its entry stays taken, whatever a write-back has said: the answer may raise the record again.
+        let keeps = config.relax != Some(Relax::RoomWhileSnooped);
+        let taken = |l: &&LineState| l.line.dir != Dir::I || (keeps && waiting(l.line).is_some());
+        let used = self.lines.iter().filter(taken).count();
         used < config.entries && !claimed
     }
 

@@ -18,7 +18,10 @@ impl State {
             return None;
         }
         // What is overwritten in full is what InvA is for; `Relax::UpgradeByMemInv` writes a part.
-        if !host::may_issue(row.request(), line.held, true) {
+        let from_modified = config.relax == Some(Relax::RequestFromModified)
+            && line.held == Held::M
+            && matches!(row, Row::RdKeep | Row::InvKeep);
+        if !host::may_issue(row.request(), line.held, true) && !from_modified {
             return None;
         }
         if config.relax == Some(Relax::UpgradeByMemInv) && row == Row::InvA && line.held != Held::S
@@ -209,27 +212,24 @@ impl State {
             return Some(());
         }
         line.snoop = Some((kind, Stage::Fresh));
-        match line.react(config, None) {
-            React::Answer => {}
-            React::Wait => {
-                if let (Some(p), Some(cover)) = (line.pending, cover) {
-                    cover.reach(p.row, line.line.dir, Race::LateData(kind));
-                }
-            }
-            React::Conflict => {
-                line.snoop = Some((kind, Stage::Race(host::Handshake::Sent)));
-                let conflict = RwdMsg {
-                    line: n,
-                    row: None,
-                    data: Age::Old,
-                    forgotten: false,
-                };
-                if !self.rwd.fits(config.depth) || !self.rwd.push(conflict) {
-                    return None;
-                }
-            }
+        let react = line.react(config, None);
+        if let (Some(p), Some(cover), React::Wait) = (line.pending, cover, react) {
+            cover.reach(p.row, line.line.dir, Race::LateData(kind));
         }
-        Some(())
+        let handshake = match react {
+            React::Answer => return Some(()),
+            React::Wait if !config.cautious => return Some(()),
+            React::Wait => host::Handshake::Late,
+            React::Conflict => host::Handshake::Sent,
+        };
+        line.snoop = Some((kind, Stage::Race(handshake)));
+        let conflict = RwdMsg {
+            line: n,
+            row: None,
+            data: Age::Old,
+            forgotten: false,
+        };
+        (self.rwd.fits(config.depth) && self.rwd.push(conflict)).then_some(())
     }
 
     /// The replies that the agent may give now to the snoop of a line.

@@ -1,6 +1,6 @@
 //! One step of the coherence model: who may act, and what then happens.
 
-use super::{Config, Core, Cover, Relax, State, LINES};
+use super::{Config, Core, Cover, Fault, Relax, State, LINES};
 use cxlmem_protocol::hdm_db::host::{Held, Row};
 use cxlmem_protocol::hdm_db::{self, Dir, Local, Phase};
 
@@ -129,6 +129,10 @@ impl State {
             state.settle(n);
         }
         state.claim_room(config);
+        let recorded = state.lines.iter().filter(|l| l.line.dir != Dir::I).count();
+        if recorded > config.entries {
+            state.fault(Fault::NoRoom);
+        }
         (state != *self).then_some(state)
     }
 

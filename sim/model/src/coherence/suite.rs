@@ -71,14 +71,29 @@ pub fn quick() -> Vec<(&'static str, Config)> {
         stubborn: true,
         ..one
     };
+    let cautious = Config {
+        cautious: true,
+        ..one
+    };
     let both = Config {
         stubborn: true,
         ..timeouts
     };
-    let one_entry = Config { entries: 1, ..few };
+    let more = Config {
+        rows: MOVES,
+        locals: &Local::ALL,
+        storm: false,
+        ..any_order
+    };
+    let one_entry = Config {
+        entries: 1,
+        storm: true,
+        ..two
+    };
     let one_entry_any_order = Config {
         entries: 1,
-        ..any_order
+        storm: true,
+        ..more
     };
     vec![
         ("one line, channels of one in order", in_order),
@@ -88,8 +103,13 @@ pub fn quick() -> Vec<(&'static str, Config)> {
             stubborn,
         ),
         ("one line, both of these", both),
+        (
+            "one line, a host that sends BIConflict to be sure",
+            cautious,
+        ),
         ("two lines, one tracker, channels of one in order", two),
-        ("two lines, any order", any_order),
+        ("two lines, any order", more),
+        ("two lines, any order, fewer requests, storms", any_order),
         ("two lines, one directory entry", one_entry),
         (
             "two lines, one directory entry, any order",
@@ -108,16 +128,15 @@ pub fn long() -> Vec<(&'static str, Config)> {
         ..Config::default()
     };
     let two_cores = Config { cores: 2, ..two };
-    let one_entry = Config { entries: 1, ..two };
+    let storms = Config { storm: true, ..two };
     let timeouts = Config {
         timeouts: true,
         ..two
     };
     vec![
-        ("two lines, more requests, any order", two),
-        ("two lines, more requests, any order, one entry", one_entry),
-        ("two lines, more requests, any order, time-outs", timeouts),
-        ("two lines, more requests, any order, two cores", two_cores),
+        ("two lines, any order, storms", storms),
+        ("two lines, any order, time-outs", timeouts),
+        ("two lines, any order, two cores", two_cores),
     ]
 }
 
@@ -152,6 +171,18 @@ pub fn broken() -> Vec<(Config, &'static str)> {
         rows: &[Row::RdS, Row::RdKeep],
         ..storm(Relax::RequestsFirst)
     };
+    let from_modified = Config {
+        rows: &[Row::RdA, Row::RdKeep, Row::WrI],
+        ..relax(Relax::RequestFromModified)
+    };
+    let one_entry = Config {
+        lines: 2,
+        cores: 1,
+        entries: 1,
+        rows: &[Row::RdA, Row::WrI],
+        locals: &[Local::ReadCurrent],
+        ..relax(Relax::RoomWhileSnooped)
+    };
     let timeouts = Config {
         timeouts: true,
         cores: 1,
@@ -161,6 +192,7 @@ pub fn broken() -> Vec<(Config, &'static str)> {
     };
     vec![
         (relax(Relax::UpgradeByMemInv), "data value"),
+        (from_modified, "nothing to log"),
         (relax(Relax::ForgottenCleanEvict), "single writer"),
         (relax(Relax::ForgottenDirtyEvict), "data value"),
         (stubborn, "single writer"),
@@ -172,6 +204,7 @@ pub fn broken() -> Vec<(Config, &'static str)> {
         (relax(Relax::SharedPool), "completes"),
         (storm(Relax::SnoopBeforeStalled), "no request starves"),
         (requests_first, "no device access starves"),
+        (one_entry, "the directory has room"),
         (timeouts, "single writer"),
     ]
 }

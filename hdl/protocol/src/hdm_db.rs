@@ -487,8 +487,9 @@ pub enum LocalStep {
     Fail,
 }
 
-/// The device's own access to a line. `stalled`: a Req that had to wait for a snoop of this line has not been served yet; it goes
-/// before the next snoop, so that neither side starves the other (cxl-mem 2.12, race 11).
+/// The device's own access to a line. `stalled`: a Req that had to wait for a snoop of this line has not been served yet, or one of
+/// another line waits for this line's directory entry (unless this is the eviction for it). It goes before the next snoop, so that
+/// neither side starves the other (cxl-mem 2.12, race 11).
 ///
 /// While the access goes on, no request of the line may be served in between.
 pub const fn local(line: Line, access: Local, stalled: bool) -> LocalStep {

@@ -56,6 +56,8 @@ pub enum Relax {
     SharedPool,
     /// A snoop may be sent while a request that waited for one is still not served.
     SnoopBeforeStalled,
+    /// A snoop of a line may be sent while another line's request waits for its directory entry.
+    SnoopBeforeRoom,
     /// A snoop may be sent only while no request of its line is outstanding.
     RequestsFirst,
     /// A directory entry counts as free if a write-back says so while a snoop of its line is out.

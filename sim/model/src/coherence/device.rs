@@ -202,10 +202,13 @@ impl State {
 
     pub(super) fn start_local(&mut self, config: &Config, n: u8, access: Local) -> Option<()> {
         let line = &mut self.lines[usize::from(n)];
+        // A request that waits for this line's entry counts too, unless this access is what makes room for it.
+        let claimed = access != Local::Evict && self.claim.is_some_and(|l| l != n);
         let stalled = match config.relax {
             Some(Relax::SnoopBeforeStalled) => false,
             Some(Relax::RequestsFirst) => line.pending.is_some(),
-            _ => line.stalled.is_some(),
+            Some(Relax::SnoopBeforeRoom) => line.stalled.is_some(),
+            _ => line.stalled.is_some() || claimed,
         };
         match hdm_db::local(line.line, access, stalled) {
             LocalStep::Serve => {

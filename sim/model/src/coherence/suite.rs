@@ -175,13 +175,13 @@ pub fn broken() -> Vec<(Config, &'static str)> {
         rows: &[Row::RdA, Row::RdKeep, Row::WrI],
         ..relax(Relax::RequestFromModified)
     };
-    let one_entry = Config {
+    let one_entry = |left_out| Config {
         lines: 2,
         cores: 1,
         entries: 1,
         rows: &[Row::RdA, Row::WrI],
         locals: &[Local::ReadCurrent],
-        ..relax(Relax::RoomWhileSnooped)
+        ..storm(left_out)
     };
     let timeouts = Config {
         timeouts: true,
@@ -204,7 +204,8 @@ pub fn broken() -> Vec<(Config, &'static str)> {
         (relax(Relax::SharedPool), "completes"),
         (storm(Relax::SnoopBeforeStalled), "no request starves"),
         (requests_first, "no device access starves"),
-        (one_entry, "the directory has room"),
+        (one_entry(Relax::RoomWhileSnooped), "the directory has room"),
+        (one_entry(Relax::SnoopBeforeRoom), "no request starves"),
         (timeouts, "single writer"),
     ]
 }

@@ -22,7 +22,7 @@ use crate::queue::Queue;
 use cxlmem_protocol::hdm_db::host::{Handshake, Held, Row};
 use cxlmem_protocol::hdm_db::{self, Line, Local, Phase, Policy, Violation};
 use cxlmem_protocol::msg::{M2sBiRspOpcode, S2mBiSnpOpcode, S2mNdrOpcode};
-use stateright::{Checker, Model, Property};
+use stateright::{Checker, HasDiscoveries, Model, Property};
 use std::sync::Arc;
 
 /// Most lines.
@@ -269,9 +269,9 @@ pub struct Explored {
     pub depth: usize,
     /// Seconds.
     pub seconds: f64,
-    /// False if the bound on states ended it.
+    /// False if the bound ended it.
     pub complete: bool,
-    /// Properties that failed.
+    /// Properties that failed until then.
     pub failed: Vec<Failure>,
 }
 
@@ -293,14 +293,23 @@ impl CoherenceModel {
         }
     }
 
-    /// Explores every state, breadth first, up to `bound` states, on `threads` threads.
-    pub fn explore(&self, bound: usize, threads: usize) -> Explored {
+    /// Explores every state, up to `bound` steps, on `threads` threads. Ends when `property` fails, or else the first one.
+    pub fn explore(
+        &self,
+        bound: usize,
+        threads: usize,
+        property: Option<&'static str>,
+    ) -> Explored {
         let start = std::time::Instant::now();
+        let until = property.map_or(HasDiscoveries::AnyFailures, |name| {
+            HasDiscoveries::AllOf([name].into())
+        });
         let checker = self
             .clone()
             .checker()
             .threads(threads)
             .target_state_count(bound)
+            .finish_when(until)
             .spawn_bfs()
             .join();
         let mut failed: Vec<_> = checker

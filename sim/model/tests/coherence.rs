@@ -10,8 +10,8 @@ use std::sync::Arc;
 /// Steps after which an exploration is given up, and its test with it.
 const BOUND: usize = 1_000_000_000;
 
-fn explore(name: &str, model: &CoherenceModel) -> Explored {
-    let found = model.explore(BOUND, 1);
+fn explore(name: &str, model: &CoherenceModel, until: Option<&'static str>) -> Explored {
+    let found = model.explore(BOUND, 1, until);
     println!(
         "{name}: {} states ({} steps, depth {}) in {:.1} s",
         found.states, found.generated, found.depth, found.seconds
@@ -20,7 +20,7 @@ fn explore(name: &str, model: &CoherenceModel) -> Explored {
 }
 
 fn holds(name: &str, model: &CoherenceModel) {
-    let found = explore(name, model);
+    let found = explore(name, model, None);
     assert!(found.complete, "{name}: not explored to the end");
     assert!(found.failed.is_empty(), "{name}: {:#?}", found.failed);
 }
@@ -41,7 +41,7 @@ fn every_order_keeps_the_properties() {
 fn each_rule_is_needed() {
     for (config, property) in suite::broken() {
         let name = format!("without {:?}", config.relax);
-        let found = explore(&name, &CoherenceModel::new(config));
+        let found = explore(&name, &CoherenceModel::new(config), Some(property));
         let failed: Vec<_> = found.failed.iter().map(|f| f.property).collect();
         println!("  fails: {failed:?}");
         assert!(failed.contains(&property), "{name}: {property} holds");

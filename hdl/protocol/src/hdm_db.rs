@@ -283,7 +283,7 @@ pub enum Phase {
     /// A snoop is out for this access: W_cur, W_dat, W_inv.
     Wait(Local),
     /// A snoop timed out and its answer may still come: as stable, but no other snoop of this line until it has
-    /// (the answer could not be told from the next one's).
+    /// (the answer could not be told from the next one's). It is the snoop's tracker that remembers this, entry or not.
     Overdue,
 }
 
@@ -302,7 +302,8 @@ impl Phase {
 /// The directory machine of one line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Line {
-    /// What the directory records; while a snoop is out, what it recorded before or what a write said since.
+    /// What the directory records; while a snoop is out, what it recorded before or what a write said since. In a snoop filter the
+    /// entry stays taken while a snoop is out, even at I: a BIRspS or BIRspE that the write passed on its way raises it again.
     pub dir: Dir,
     /// Whether a snoop is out.
     pub phase: Phase,

@@ -1,7 +1,7 @@
 //! HDM-DB: host caches, home agent, six channels, directory and the device's own accesses, in every order.
 //!
 //! The rules are [`cxlmem_protocol::hdm_db`], called and not copied: the device's side ([`hdm_db::request`], [`hdm_db::local`],
-//! [`hdm_db::answer`]) and the host's ([`host`]). What this model adds is who may act when, and a ghost of every copy's age.
+//! [`hdm_db::answer`]) and the host's ([`hdm_db::host`]). What this model adds is who may act when, and a ghost of every copy's age.
 //!
 //! Coherence among the cores of one home agent is atomic: it is the host's own affair; what is explored is that the agent's
 //! answers to the device hold for all of them. A device access goes on in the step in which its snoop's answer arrives: the
@@ -29,6 +29,7 @@ use std::sync::Arc;
 pub const LINES: usize = 2;
 /// Most messages in a channel.
 const CAPACITY: usize = 3;
+
 /// A rule left out, to see that the properties find it (each is unsound or stuck; cxl-mem 2.6, 2.12, 8.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Relax {
@@ -71,9 +72,9 @@ pub enum Relax {
 pub struct Config {
     /// 1 or 2 (more are taken as 2).
     pub lines: usize,
-    /// Cores behind the home agent, 1 or 2.
+    /// Cores behind the home agent, 1 or 2 (more are taken as 2).
     pub cores: usize,
-    /// Messages per channel, 1 to 3.
+    /// Messages per channel, 1 to 3 (more are taken as 3).
     pub depth: usize,
     /// Channels deliver in any order that cxl-mem 2.7 allows, else first in, first out.
     pub reorder: bool,

@@ -76,7 +76,7 @@ impl State {
         for n in 0..config.lines.min(LINES) as u8 {
             for row in config.rows {
                 let cores = match row {
-                    Row::RdA | Row::RdS | Row::RdData | Row::InvA => config.cores as u8,
+                    Row::RdA | Row::RdS | Row::RdData | Row::InvA => config.cores.min(2) as u8,
                     _ => 1,
                 };
                 actions.extend((0..cores).map(|core| Action::Issue(n, *row, core)));
@@ -86,7 +86,7 @@ impl State {
                 Some(Relax::ForgottenDirtyEvict) => actions.push(Action::Forget(n, Row::WrI)),
                 _ => {}
             }
-            for core in 0..config.cores as u8 {
+            for core in 0..config.cores.min(2) as u8 {
                 actions.push(Action::Load(n, core));
                 actions.push(Action::Store(n, core));
             }

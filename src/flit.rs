@@ -2,6 +2,7 @@
 
 mod doc;
 mod hex;
+mod strict;
 mod text;
 
 use anyhow::{bail, Context, Result};
@@ -21,7 +22,8 @@ pub struct Args {
 const DECODE_EXAMPLES: &str = "\
 A flit is 66 bytes in hex: 64 bytes in wire order, then the CRC, low byte first. Spaces, line breaks, 0x and text after # are
 ignored; several flits follow each other. Whether a flit is all data depends on what came before: give the whole stream, or say
-with --rollover how many chunks are owed at its start.
+with --rollover how many chunks are owed at its start. Errors tell of every broken rule: a bad CRC, reserved bits that are not zero,
+formats of the extension BI-68, which only some links use, and what a receiver refuses.
 
 With --json: one object for one flit, an array for several. An object has direction, kind (protocol, all-data, control), rollover,
 crc, crc_ok, header, slots, messages (field names as in the reference; Address in bytes), lines (data that became complete) and
@@ -170,7 +172,7 @@ fn decode_flits(flits: &[Flit], direction: Direction, rollover: u8) -> Vec<FlitD
 
 fn encode(args: &Encode) -> Result<String> {
     let text = input(&args.json, "JSON")?;
-    let value: serde_json::Value = serde_json::from_str(&text)
+    let value = strict::parse(&text)
         .context("the input is not JSON: give an object as `cxlmem flit decode --json` prints it, or an array of them")?;
     let values = match value {
         serde_json::Value::Array(values) => values,
@@ -184,7 +186,15 @@ fn encode(args: &Encode) -> Result<String> {
         let mut doc: FlitDoc = serde_json::from_value(value).with_context(|| {
             format!("flit {n}: not a flit object; `cxlmem flit encode --help` has examples")
         })?;
-        doc.direction = doc.direction.or(args.direction.map(Direction::from));
+        let option = args.direction.map(Direction::from);
+        if let (Some(given), Some(option)) = (doc.direction, option) {
+            if given != option {
+                bail!(
+                    "flit {n}: its \"direction\" is not that of --direction: leave one of them out"
+                );
+            }
+        }
+        doc.direction = doc.direction.or(option);
         let flit = doc.encode().with_context(|| format!("flit {n}"))?;
         out += &hex::print(&flit.to_bytes());
         out.push('\n');

@@ -66,8 +66,36 @@ fn survive_lost_output() {
     }));
 }
 
+/// Makes Ctrl-C, a hang-up and a request to end remove temporary folders before they end the process.
+fn clean_up_on_signals() {
+    // SAFETY: `set` is filled in by the calls that get it. No other thread runs yet, so that all threads will block these signals and the one below gets them;
+    // `Command` unblocks them in its children. `raise` ends the process by the same signal, so that a shell sees what ended it.
+    unsafe {
+        let mut set = std::mem::zeroed::<libc::sigset_t>();
+        libc::sigemptyset(&mut set);
+        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+            let mut old = std::mem::zeroed::<libc::sigaction>();
+            libc::sigaction(signal, std::ptr::null(), &mut old);
+            // What `nohup` and background jobs ignore stays ignored.
+            if old.sa_sigaction != libc::SIG_IGN {
+                libc::sigaddset(&mut set, signal);
+            }
+        }
+        libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
+        std::thread::spawn(move || {
+            let mut signal = 0;
+            if libc::sigwait(&set, &mut signal) == 0 {
+                cxlmem_hdl::gates::tools::remove_scratch();
+                libc::pthread_sigmask(libc::SIG_UNBLOCK, &set, std::ptr::null_mut());
+                libc::raise(signal);
+            }
+        });
+    }
+}
+
 fn main() -> ExitCode {
     survive_lost_output();
+    clean_up_on_signals();
     let result = match Cli::parse().command {
         Command::Bench(args) => bench::run(args),
         Command::Flit(args) => flit::run(args),

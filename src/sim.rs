@@ -1,5 +1,7 @@
 //! `cxlmem sim`: drive the simulated controller with a workload; every read is compared with a golden memory.
 
+mod coverage;
+
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -41,6 +43,9 @@ enum SimCommand {
     /// Run a workload of line operations and check the responses: a read must give what was last written or read there
     #[command(after_help = RUN_EXAMPLES)]
     Run(Run),
+    /// Print which lines of the emitted Verilog the simulator's tests execute
+    #[command(after_help = coverage::EXAMPLES)]
+    Coverage(coverage::Args),
 }
 
 #[derive(ClapArgs, Debug)]
@@ -72,6 +77,7 @@ struct Run {
 pub fn run(args: Args) -> Result<()> {
     match args.command {
         SimCommand::Run(run) => workload(&run),
+        SimCommand::Coverage(args) => coverage::run(&args),
     }
 }
 

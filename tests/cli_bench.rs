@@ -416,3 +416,28 @@ fn json_on_standard_output_is_nothing_but_json() {
         let _: Value = serde_json::from_str(&done(&arguments)).unwrap();
     }
 }
+
+#[test]
+fn a_signal_removes_temporary_folders() {
+    let temporary = tempfile::tempdir().unwrap();
+    let files = || std::fs::read_dir(temporary.path()).unwrap().count();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_cxlmem"))
+        .args(["hdl", "lint"])
+        .env("TMPDIR", temporary.path())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    while files() == 0 {
+        assert_eq!(child.try_wait().unwrap(), None, "ended without a folder");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    // SAFETY: a child of this process that has not been waited for, so that its id is its own.
+    unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGINT) };
+    let status = child.wait().unwrap();
+    assert_eq!(
+        std::os::unix::process::ExitStatusExt::signal(&status),
+        Some(libc::SIGINT)
+    );
+    assert_eq!(files(), 0);
+}

@@ -254,19 +254,38 @@
 
 /* Link control (RW) */
 #define CXLMEM_LINK_CTRL 0x2040
-#define CXLMEM_LINK_CTRL__RESET 0x00000001u
+#define CXLMEM_LINK_CTRL__RESET 0x00000005u
 #define CXLMEM_LINK_CTRL_ENABLE 0x00000001u /* 1: initialise and run; 0: silent, INIT and credits forgotten */
 #define CXLMEM_LINK_CTRL_FREE_RUNNING 0x00000002u /* send a flit in every frame, empty ones too */
+#define CXLMEM_LINK_CTRL_OFFER_SEQ 0x00000004u /* offer sequence numbers in the CRC at the next INIT */
 
 /* Link status (RO) */
 #define CXLMEM_LINK_STATUS 0x2044
 #define CXLMEM_LINK_STATUS_UP 0x00000001u /* INIT.Param both sent and received */
 #define CXLMEM_LINK_STATUS_INIT_RECEIVED 0x00000002u /* INIT.Param received */
 #define CXLMEM_LINK_STATUS_INIT_SENT 0x00000004u /* INIT.Param sent */
+#define CXLMEM_LINK_STATUS_ABORTED 0x00000008u /* given up after retries, or a rule was broken: ENABLE 0, then 1 starts anew */
+#define CXLMEM_LINK_STATUS_SEQ 0x00000010u /* sequence numbers are in the CRC: both ends offered them */
+#define CXLMEM_LINK_STATUS_LOCAL 0x00070000u /* local retry state: 0 normal, 1 request to be sent, 2 answer awaited, 3 physical layer re-initialises, 4 aborted */
+#define CXLMEM_LINK_STATUS_REMOTE 0x00080000u /* remote retry state: an answer is to be sent */
+#define CXLMEM_LINK_STATUS_NUM_RETRY 0x01f00000u /* requests sent for the flit that is awaited */
+#define CXLMEM_LINK_STATUS_FREE 0xfe000000u /* free entries of the retry buffer */
 
 /* Requester id in use (RO) */
 #define CXLMEM_BDF_INFO 0x2048
 #define CXLMEM_BDF_INFO_BDF 0x0000ffffu /* bus 15:8, device 7:3, function 2:0 */
+
+/* Link-level retry: thresholds (RW) */
+#define CXLMEM_LLR_LIMITS 0x204c
+#define CXLMEM_LLR_LIMITS__RESET 0x0a0a0040u
+#define CXLMEM_LLR_LIMITS_TIMEOUT 0x00001fffu /* flits sent while the answer to a request is awaited; at least the round trip and 16 */
+#define CXLMEM_LLR_LIMITS_MAX_NUM_RETRY 0x001f0000u /* requests before the physical layer is asked to re-initialise */
+#define CXLMEM_LLR_LIMITS_MAX_NUM_PHY_REINIT 0x1f000000u /* re-initialisations before the link is given up */
+
+/* Link-level retry: lost last flits (RW) */
+#define CXLMEM_LLR_TAIL 0x2050
+#define CXLMEM_LLR_TAIL__RESET 0x00000100u
+#define CXLMEM_LLR_TAIL_TAIL 0x00001fffu /* with SEQ: flit times without acknowledgement before an LLCRD is sent; 0 never */
 
 /* Flits received with a good CRC (RO) */
 #define CXLMEM_RX_FLITS 0x2080
@@ -310,6 +329,15 @@
 /* Counter control (WO) */
 #define CXLMEM_COUNTER_CTRL 0x20b4
 #define CXLMEM_COUNTER_CTRL_CLEAR 0x00000001u /* 1: clear all counters */
+
+/* RETRY.Req sent (RO) */
+#define CXLMEM_RETRY_REQUESTS 0x20b8
+
+/* Flits sent again (RO) */
+#define CXLMEM_RETRY_REPLAYS 0x20bc
+
+/* Re-initialisations of the physical layer asked for (RO) */
+#define CXLMEM_PHY_REINITS 0x20c0
 
 /* Engine control (RW) */
 #define CXLMEM_ENG_CTRL 0x2100

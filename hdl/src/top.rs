@@ -302,7 +302,7 @@ impl Logic for Top {
         self.retry.matters.next = self.tx.matters.val();
         self.retry.store.next = self.tx.store.val();
         self.retry.store_index.next = self.tx.store_index.val();
-        self.retry.store_slot.next = self.tx.store_slot.val();
+        self.retry.kept_slot.next = self.tx.kept_slot.val();
         self.tx.room_ack.next = self.retry.room_ack.val();
         self.tx.room_any.next = self.retry.room_any.val();
         self.tx.room_data.next = self.retry.room_data.val();

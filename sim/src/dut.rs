@@ -1,7 +1,8 @@
 //! The Verilated controller as a safe Rust value.
 
 use std::ffi::{c_char, c_int, CString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Opaque C++ model.
 #[repr(C)]
@@ -244,8 +245,22 @@ fn c_path(path: &Path) -> Result<CString, DutError> {
     CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| DutError::File(path.into()))
 }
 
+/// Where a build with feature `coverage` leaves the counts of every model, if `CXLMEM_COVERAGE` names a folder: `<configuration>-<process>-<number>.dat`.
+fn coverage_file(config: &str) -> Option<PathBuf> {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let dir = std::env::var_os("CXLMEM_COVERAGE").filter(|_| cfg!(feature = "coverage"))?;
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    Some(Path::new(&dir).join(format!("{config}-{}-{number}.dat", std::process::id())))
+}
+
 impl Drop for Dut {
     fn drop(&mut self) {
+        if let Some(file) = coverage_file(self.entry.name) {
+            if let Err(e) = self.write_coverage(&file) {
+                // Nothing can be returned from here; lost counts show as lines not covered.
+                eprintln!("coverage is lost: {e}");
+            }
+        }
         // SAFETY: made by `new`, freed once.
         unsafe { (self.entry.free)(self.model) }
     }

@@ -60,7 +60,7 @@ pub struct FlitDoc {
 #[serde(deny_unknown_fields)]
 pub(super) struct SlotDoc {
     pub(super) slot: usize,
-    /// Name of the format; not used for encoding (the header holds the codes).
+    /// Name of the format. The header holds the codes; where this is given for encoding, it must agree with them.
     #[serde(default)]
     pub(super) format: String,
     /// What it holds, in words; not used for encoding.
@@ -153,6 +153,13 @@ impl FlitDoc {
             }),
             _ => {}
         });
+        if !flit.crc_ok() {
+            doc.error(0, format!(
+                "CRC {:#06x} received, {:#06x} computed: the flit is damaged, and a receiver drops it; what follows is what the bits would say",
+                flit.crc,
+                cxlmem_protocol::crc::of(&flit.slots)
+            ));
+        }
         if kind != FlitKind::AllData {
             let raw = header.pack();
             let fields =
@@ -179,7 +186,75 @@ impl FlitDoc {
         for (doc, (slot, built)) in doc.slots.iter_mut().zip(flit.slots.iter().zip(built)) {
             doc.rest = (slot != &built).then(|| hex::print(&(slot ^ built).to_le_bytes()));
         }
+        doc.check_reserved(&flit.slots, direction, &header);
         doc
+    }
+
+    fn error(&mut self, slot: usize, error: String) {
+        self.errors.push(ErrorDoc { slot, error });
+    }
+
+    /// Adds to the errors what the receiver lets pass: reserved bits that are not zero, and formats that are this project's own.
+    fn check_reserved(&mut self, slots: &[u128; 4], direction: Direction, header: &FlitHeader) {
+        if self.kind == Some(FlitKind::AllData) {
+            return;
+        }
+        let raw = header.pack();
+        for (key, lsb, width) in header_fields().filter(|(key, ..)| key.starts_with("RSVD")) {
+            let value = raw >> lsb & ((1 << width) - 1);
+            if value != 0 {
+                self.error(0, format!("header {key} is {value:#x}: a sender leaves reserved bits zero (cxl-mem 3.2)"));
+            }
+        }
+        if self.kind == Some(FlitKind::Control) {
+            // Of an unknown control flit no bit is known to be reserved; the receiver's error says so.
+            for n in 0..4 {
+                if self.control.is_some() && self.slots[n].rest.is_some() {
+                    self.error(n, "bits that this control flit does not define are not zero (cxl-mem 3.6): see \"rest\"".to_owned());
+                }
+            }
+            return;
+        }
+        for (n, slot) in slots.iter().enumerate() {
+            let format = format::format(direction, n, header.slot(n));
+            // What a CXL.cache message would leave unused is not known here.
+            let is_known = matches!(format.class, Class::Mem | Class::Bi68 | Class::MultiHeader)
+                && format.cache_valid.is_empty();
+            if self.slots[n].data.is_some() {
+                continue;
+            }
+            let content = if n == 0 {
+                slot >> format::H_BASE << format::H_BASE
+            } else {
+                *slot
+            };
+            if format.class == Class::Bi68 && content != 0 {
+                self.error(n, format!("format {} is of this project's extension BI-68: an error on a link whose ends did not both turn it on", format.name));
+            }
+            let mut defined = 0;
+            for place in format.places {
+                let message = place.get(*slot);
+                defined = place.put(defined, (1 << place.kind.def().bits) - 1);
+                let fields = place.kind.def().fields.iter();
+                for field in fields.filter(|f| f.name == "RSVD" && message & 1 == 1) {
+                    let value = field.get(message);
+                    if value != 0 {
+                        let name = place.kind.def().name;
+                        self.error(n, format!("{name} at bit {}: reserved bits are {value:#x}: a sender leaves them zero", place.lsb));
+                    }
+                }
+            }
+            let outside = content & !defined;
+            if is_known && outside != 0 {
+                self.error(
+                    n,
+                    format!(
+                        "bits outside the messages of format {} are not zero: {outside:#x}",
+                        format.name
+                    ),
+                );
+            }
+        }
     }
 
     /// Puts the flit together.
@@ -213,8 +288,12 @@ impl FlitDoc {
     fn build(&self, direction: Direction) -> Result<[u128; 4]> {
         let mut slots = [0u128; 4];
         let mut is_data = [false; 4];
+        let mut seen = [false; 4];
         for doc in &self.slots {
             let n = slot_number(doc.slot)?;
+            if std::mem::replace(&mut seen[n], true) {
+                bail!("slot {n} is given twice in \"slots\": remove one");
+            }
             if let Some(data) = &doc.data {
                 slots[n] = hex::slot(data).with_context(|| format!("slot {n}: \"data\""))?;
                 is_data[n] = true;
@@ -223,6 +302,9 @@ impl FlitDoc {
         if self.kind == Some(FlitKind::AllData) || (self.kind.is_none() && is_data[0]) {
             if !self.messages.is_empty() {
                 bail!("an all-data flit holds no messages: remove them, or the data of slot 0");
+            }
+            if self.header.is_some() || self.control.is_some() {
+                bail!("an all-data flit has no header and no control: remove them, or the data of slot 0");
             }
             return Ok(slots);
         }
@@ -239,6 +321,13 @@ impl FlitDoc {
             placed[n].push((kind, bit, raw));
         }
         let header = self.read_header(direction, &placed, &is_data)?;
+        if self.kind == Some(FlitKind::Protocol) && (self.control.is_some() || header.control == 1)
+        {
+            bail!("\"kind\" is \"protocol\", but there is a \"control\" or a header of Type 1: remove one of them");
+        }
+        if self.control.is_some() && is_data.contains(&true) {
+            bail!("a control flit has no data slots: remove \"data\" or \"control\"");
+        }
         if let Some(control) = &self.control {
             if !self.messages.is_empty() {
                 bail!("a control flit holds no messages: remove \"messages\" or \"control\"");
@@ -251,6 +340,14 @@ impl FlitDoc {
                 let kinds: Vec<_> = placed[n].iter().map(|(kind, ..)| kind.def().name).collect();
                 anyhow!("slot {n}: format {} does not hold {}; change Slot{n} in the header, or leave it out", format.name, kinds.join(" + "))
             })?;
+            let given = self.slots.iter().find(|s| s.slot == n).map(|s| &s.format);
+            if given.is_some_and(|name| !name.is_empty() && name != format.name) {
+                bail!(
+                    "slot {n}: \"format\" is {:?}, but header and messages make it {}: change one of them, or leave \"format\" out",
+                    given.map_or("", |name| name),
+                    format.name
+                );
+            }
             for (place, (.., raw)) in places.iter().zip(&placed[n]) {
                 slots[n] = place.put(slots[n], *raw);
             }

@@ -1,5 +1,6 @@
 use super::*;
-use cxlmem_protocol::flit::Credits;
+use cxlmem_protocol::flit::control::Control;
+use cxlmem_protocol::flit::{Credits, FlitHeader};
 use cxlmem_protocol::msg::*;
 use cxlmem_protocol::pack::{self, M2sPacker, S2mPacker};
 use proptest::prelude::*;
@@ -166,6 +167,141 @@ fn bad_crc_is_stated_and_kept() {
     assert!(text.contains("CRC 0x0000 BAD"), "{text}");
     let json = decode_text(Way::M2s, &hex, 0, true).unwrap();
     assert_eq!(encode_text(&json).unwrap().trim_end(), hex);
+}
+
+/// A flit header of nothing but slot formats.
+fn header_codes(codes: [u8; 4]) -> u128 {
+    let mut header = FlitHeader::default();
+    for (n, code) in codes.into_iter().enumerate() {
+        header.set_slot(n, code);
+    }
+    header.pack().into()
+}
+
+/// The errors of one flit with a good CRC.
+fn errors_of(direction: Direction, slots: [u128; 4]) -> Vec<(usize, String)> {
+    let doc = decode_flits(&[Flit::new(slots)], direction, 0).remove(0);
+    doc.errors.into_iter().map(|e| (e.slot, e.error)).collect()
+}
+
+#[test]
+fn broken_rules_are_errors() {
+    let req = M2sReq {
+        opcode: M2sReqOpcode::MemRd,
+        ..Default::default()
+    };
+    let fields = header_codes([5, 4, 4, 4]);
+    let good = [fields | req.pack() << 32, 0, 0, 0];
+    assert_eq!(errors_of(Direction::M2s, good), []);
+
+    let mut flit = Flit::new(good);
+    flit.crc ^= 1;
+    let doc = decode_flits(&[flit], Direction::M2s, 0).remove(0);
+    assert!(doc.errors[0].error.contains("CRC"), "{:?}", doc.errors);
+    assert_eq!(doc.messages.len(), 1);
+
+    let one = |direction, slots: [u128; 4], at: usize, says: &str| {
+        let errors = errors_of(direction, slots);
+        assert!(
+            matches!(&errors[..], [(n, e)] if *n == at && e.contains(says)),
+            "{says}: {errors:?}"
+        );
+    };
+    // The header's first reserved field, a bit above the request, and a request's own reserved bits.
+    let (_, lsb, _) = doc::header_fields()
+        .find(|(key, ..)| key.starts_with("RSVD"))
+        .unwrap();
+    one(
+        Direction::M2s,
+        [good[0] | 1 << lsb, 0, 0, 0],
+        0,
+        "header RSVD",
+    );
+    one(
+        Direction::M2s,
+        [good[0] | 1 << 127, 0, 0, 0],
+        0,
+        "outside the messages",
+    );
+    let field = M2sReq::DEF.fields.iter().find(|f| f.name == "RSVD");
+    if let Some(field) = field {
+        let raw = field.with(req.pack(), 1);
+        one(
+            Direction::M2s,
+            [fields | raw << 32, 0, 0, 0],
+            0,
+            "reserved bits are 0x1",
+        );
+    }
+    let bisnp = S2mBiSnp::default().pack() | 1;
+    let bi = header_codes([7, 5, 5, 5]) | bisnp << 32;
+    one(Direction::S2m, [bi, 0, 0, 0], 0, "BI-68");
+    let init = Control::InitParam {
+        version: 2,
+        llr_wrap: 9,
+        signature: 0,
+    };
+    let mut slots = init.flit(FlitHeader::default()).slots;
+    assert_eq!(errors_of(Direction::M2s, slots), []);
+    slots[3] = 1;
+    one(Direction::M2s, slots, 3, "control flit does not define");
+}
+
+#[test]
+fn contradictions_are_refused() {
+    let read = r#"{"slot":0,"message":"M2S Req","MemOpcode":"MemRd"}"#;
+    let data = format!(r#"{{"slot":1,"data":"{}"}}"#, "00".repeat(16));
+    let m2s = |rest: &str| encode_text(&format!(r#"{{"direction":"m2s",{rest}}}"#));
+    let cases = [
+        (m2s(r#""direction":"s2m""#), "\"direction\" is given twice"),
+        (
+            m2s(r#""messages":[{"slot":0,"message":"M2S Req","MemOpcode":1,"Tag":1,"Tag":2}]"#),
+            "\"Tag\" is given twice",
+        ),
+        (
+            m2s(&format!(r#""slots":[{data},{data}]"#)),
+            "slot 1 is given twice",
+        ),
+        (
+            m2s(&format!(
+                r#""messages":[{read}],"slots":[{{"slot":0,"format":"H4"}}]"#
+            )),
+            "\"format\" is \"H4\", but header and messages make it H5",
+        ),
+        (
+            m2s(&format!(r#""messages":[{read}],"header":{{"Slot0":4}}"#)),
+            "format H4 does not hold M2S Req",
+        ),
+        (
+            m2s(&format!(r#""messages":[{read},{read}]"#)),
+            "no format of this direction holds",
+        ),
+        (
+            m2s(r#""kind":"protocol","control":{"INIT.Param":{"Version":2,"LLRWrap":9}}"#),
+            "\"kind\" is \"protocol\"",
+        ),
+        (
+            m2s(&format!(
+                r#""slots":[{data}],"control":{{"INIT.Param":{{"Version":2,"LLRWrap":9}}}}"#
+            )),
+            "no data slots",
+        ),
+        (
+            m2s(r#""kind":"all-data","header":{"Ak":1}"#),
+            "no header and no control",
+        ),
+        (
+            encode(&Encode {
+                direction: Some(Way::S2m),
+                json: format!(r#"{{"direction":"m2s","messages":[{read}]}}"#),
+            }),
+            "not that of --direction",
+        ),
+    ];
+    for (result, want) in cases {
+        let error = format!("{:#}", result.expect_err(want));
+        assert!(error.contains(want), "{error:?} should contain {want:?}");
+    }
 }
 
 #[test]

@@ -91,6 +91,11 @@ pub fn run(args: &Synth) -> Result<()> {
             args.config.name
         );
     }
+    // A configuration without engine leaves the engine's outputs open, and the synthesiser drops it with its memories.
+    let blocks = match args.config.engine {
+        true => blocks,
+        false => ram::block_rams_but(&verilog, "top$io$engine$"),
+    };
     let scratch = hdl_tools::scratch()?;
     let dir = match &args.keep {
         Some(k) => {
@@ -140,7 +145,7 @@ pub fn run(args: &Synth) -> Result<()> {
             "placements": placements,
             "synthesis_cells": cells,
             "harness_cells": harness,
-            "block_rams_declared": blocks,
+            "block_rams_needed": blocks,
             "seconds": seconds,
         });
         cli::write_json(file, &value)?;
@@ -313,7 +318,7 @@ fn print_result(
         ]);
     }
     say!(to_stderr, "{t}");
-    say!(to_stderr, "block RAMs declared by the RTL: {blocks}");
+    say!(to_stderr, "block RAMs that the RTL needs: {blocks}");
     for (net, c) in &report.clocks {
         say!(
             to_stderr,

@@ -7,6 +7,7 @@ enum State {
     Idle,
     Add,
     Look,
+    Owner,
     Check,
     Issue,
     Wait,
@@ -47,6 +48,7 @@ pub struct Chase {
     pub hops: Signal<Out, Bits<21>>,
     state: DFF<State>,
     line: DFF<Bits<27>>,
+    owned: DFF<Bit>,
     hops_r: DFF<Bits<21>>,
     sum: Signal<Local, Bits<27>>,
     bad: Signal<Local, Bit>,
@@ -55,7 +57,8 @@ pub struct Chase {
 impl Logic for Chase {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, state, line, hops_r);
+        dff_setup!(self, clock, state, line, hops_r, owned);
+        self.owned.d.next = self.owner.val();
         self.sum.next = bit_cast::<27, 26>(self.base.val())
             + bit_cast::<27, 22>(self.pointer.val().get_bits::<22>(6));
         self.bad.next =
@@ -79,15 +82,19 @@ impl Logic for Chase {
             }
             State::Look => {
                 // The owner's bit and the HDM range are being looked up.
-                self.state.d.next = State::Check;
+                self.state.d.next = State::Owner;
                 if !self.host.val() & (self.line.q.val() >= self.capacity.val()) {
                     self.status.next = 11.into();
                     self.done.next = true;
                 }
             }
+            State::Owner => {
+                // The bit comes from a block RAM, and what follows is a long path.
+                self.state.d.next = State::Check;
+            }
             State::Check => {
                 self.state.d.next = State::Issue;
-                if !self.host.val() & !self.owner.val() {
+                if !self.host.val() & !self.owned.q.val() {
                     self.status.next = 7.into();
                     self.done.next = true;
                 }

@@ -130,9 +130,18 @@ fn written_lane(line: &str, memory: &str) -> Option<usize> {
 
 /// Blocks of block RAM that the whole design needs at least.
 pub fn block_rams(verilog: &str) -> usize {
+    needed(verilog, |_| true)
+}
+
+/// The same without the modules whose names begin so: a part that the synthesiser drops.
+pub fn block_rams_but(verilog: &str, dropped: &str) -> usize {
+    needed(verilog, |m| !m.module.starts_with(dropped))
+}
+
+fn needed(verilog: &str, counts: impl Fn(&Memory) -> bool) -> usize {
     declared(verilog)
         .iter()
-        .filter(|m| m.style == Style::Block)
+        .filter(|m| m.style == Style::Block && counts(m))
         .map(Memory::primitives)
         .sum()
 }
@@ -312,6 +321,7 @@ mod tests {
         );
         // 128 bits in words of 9 (15 wide) or 36 (4 wide, 4 deep).
         assert_eq!(block_rams(&v), 15);
+        assert_eq!(block_rams_but(&v, &declared(&v)[0].module), 0);
         assert_eq!(block_rams("module m(); reg [7:0] mem [0:15]; endmodule"), 0);
     }
 

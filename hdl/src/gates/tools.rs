@@ -3,8 +3,10 @@
 //! Python tools live in a virtual environment: `$CXLMEM_VENV` if set, else `.venv` at the repository root, as `./x setup` makes it from
 //! `requirements.txt`.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::GateError;
 
@@ -164,12 +166,56 @@ pub fn tail(text: &str, n: usize) -> String {
     lines[lines.len().saturating_sub(n)..].join("\n")
 }
 
+/// The temporary folders in use.
+static SCRATCH: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+fn scratch_folders() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    // A set of paths is whole whatever a thread that panicked was doing.
+    SCRATCH.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A folder below the system's temporary folder, removed when dropped.
-pub fn scratch() -> Result<tempfile::TempDir, GateError> {
-    tempfile::Builder::new()
+pub struct Scratch(tempfile::TempDir);
+
+impl Scratch {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        scratch_folders().remove(self.path());
+    }
+}
+
+/// Makes a [`Scratch`].
+pub fn scratch() -> Result<Scratch, GateError> {
+    let made = tempfile::Builder::new()
         .prefix("cxlmem-")
         .tempdir()
-        .map_err(|e| GateError::io("make a folder in", &std::env::temp_dir(), e))
+        .map_err(|e| GateError::io("make a folder in", &std::env::temp_dir(), e))?;
+    scratch_folders().insert(made.path().to_path_buf());
+    Ok(Scratch(made))
+}
+
+/// Removes every [`Scratch`] that is in use: for a process that is about to be ended by a signal. No other can be made until it ends.
+pub fn remove_scratch() {
+    let folders = scratch_folders();
+    // A tool that gets the same signal may still be writing.
+    for _ in 0..20 {
+        let left = folders.iter().filter(|f| {
+            let _ = std::fs::remove_dir_all(f);
+            f.exists()
+        });
+        if left.count() == 0 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    // The lock is never given back: a thread that would make another folder waits for the end.
+    std::mem::forget(folders);
 }
 
 /// Writes a file.

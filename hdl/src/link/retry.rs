@@ -72,7 +72,8 @@ pub struct LinkRetry {
     pub matters: Signal<In, Bit>,
     pub store: Signal<In, Bit>,
     pub store_index: Signal<In, Bits<2>>,
-    pub store_slot: Signal<In, Bits<128>>,
+    /// The slot, in the cycle after `store`.
+    pub kept_slot: Signal<In, Bits<128>>,
     /// Room for a flit that carries acknowledgements; for any; for one with a data header.
     pub room_ack: Signal<Out, Bit>,
     pub room_any: Signal<Out, Bit>,
@@ -105,6 +106,11 @@ pub struct LinkRetry {
     // buffer
     flits: BlockRam<Bits<128>, 8>,
     all_data_flags: LutRam<Bit, 6>,
+    /// The entry to be replayed next is an all-data flit.
+    replays_data: DFF<Bit>,
+    /// A slot that is being kept, a cycle after it was made: `kept_slot` has it then.
+    keeps: DFF<Bit>,
+    keeps_at: DFF<Bits<8>>,
     wr: DFF<Bits<6>>,
     /// Entry and slot of the replay.
     rd: DFF<Bits<8>>,
@@ -173,6 +179,9 @@ impl Logic for LinkRetry {
             tail_late,
             got,
             got_acks,
+            replays_data,
+            keeps,
+            keeps_at,
             room2,
             room3,
             room6
@@ -198,11 +207,11 @@ impl Logic for LinkRetry {
             & (bit_cast::<7, 6>(self.behind.val()) <= self.unacked.q.val());
 
         // What may be sent
+        self.to_replay.next = self.wr.q.val() - self.want.q.val();
         self.in_replay.next = self.replaying.q.val() != 0;
-        self.all_data_flags.read_address.next = self.rd.q.val().get_bits::<6>(2);
         self.next_all_data.next = self.all_data.val();
         if self.in_replay.val() {
-            self.next_all_data.next = self.all_data_flags.read_data.val();
+            self.next_all_data.next = self.replays_data.q.val();
         }
         self.asking.next = self.machine.q.val() == Machine::LlrReq;
         self.give_up.next = self.asking.val() & self.spent.q.val() & (self.frames.q.val() == 0);
@@ -248,7 +257,6 @@ impl Logic for LinkRetry {
         self.sends_control.next = self.flit_time.val() & self.choose_control.val();
 
         // Replay: the buffer's output is always the slot that would go next.
-        self.to_replay.next = self.wr.q.val() - self.want.q.val();
         self.rd_next.next = self.rd.q.val();
         if self.replay_taken.val() {
             self.rd_next.next = self.rd.q.val() + 1;
@@ -379,10 +387,12 @@ impl Logic for LinkRetry {
         self.late.next = self.tail_late.q.val();
 
         // Buffer
-        self.flits.write.next = self.store.val();
-        self.flits.write_address.next =
+        self.keeps.d.next = self.store.val();
+        self.keeps_at.d.next =
             (bit_cast::<8, 6>(self.wr.q.val()) << 2) | bit_cast::<8, 2>(self.store_index.val());
-        self.flits.write_data.next = self.store_slot.val();
+        self.flits.write.next = self.keeps.q.val();
+        self.flits.write_address.next = self.keeps_at.q.val();
+        self.flits.write_data.next = self.kept_slot.val();
         self.all_data_flags.write.next = self.begins.val();
         self.all_data_flags.write_address.next = self.wr.q.val();
         self.all_data_flags.write_data.next = self.all_data.val();
@@ -390,6 +400,8 @@ impl Logic for LinkRetry {
             self.wr.d.next = self.wr.q.val() + 1;
         }
         self.rd.d.next = self.rd_next.val();
+        self.all_data_flags.read_address.next = self.rd_next.val().get_bits::<6>(2);
+        self.replays_data.d.next = self.all_data_flags.read_data.val();
         self.flits.read.next = true;
         self.flits.read_address.next = self.rd_next.val();
         self.replay_slot.next = self.flits.read_data.val();
@@ -459,6 +471,7 @@ impl Logic for LinkRetry {
             self.unacked.d.next = 0.into();
             self.guarded.d.next = 0.into();
             self.got.d.next = false;
+            self.keeps.d.next = false;
         }
     }
 }

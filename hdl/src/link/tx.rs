@@ -62,7 +62,8 @@ pub struct Tx {
     pub matters: Signal<Out, Bit>,
     pub store: Signal<Out, Bit>,
     pub store_index: Signal<Out, Bits<2>>,
-    pub store_slot: Signal<Out, Bits<128>>,
+    /// The slot, in the cycle after `store`.
+    pub kept_slot: Signal<Out, Bits<128>>,
     pub room_ack: Signal<In, Bit>,
     pub room_any: Signal<In, Bit>,
     pub room_data: Signal<In, Bit>,
@@ -458,7 +459,7 @@ impl Logic for Tx {
         }
         self.store.next = self.store_now.val() & self.advance.val();
         self.store_index.next = self.index.q.val();
-        self.store_slot.next = self.made.val();
+        self.kept_slot.next = self.p_slot.q.val();
 
         // Stage P
         self.ndrs.take.next = 0.into();

@@ -278,7 +278,7 @@
 
 /* Link-level retry: thresholds (RW) */
 #define CXLMEM_LLR_LIMITS 0x204c
-#define CXLMEM_LLR_LIMITS__RESET 0x0a0a0040u
+#define CXLMEM_LLR_LIMITS__RESET 0x0a0a0018u
 #define CXLMEM_LLR_LIMITS_TIMEOUT 0x00001fffu /* flits sent while the answer to a request is awaited; at least the round trip and 16 */
 #define CXLMEM_LLR_LIMITS_MAX_NUM_RETRY 0x001f0000u /* requests before the physical layer is asked to re-initialise */
 #define CXLMEM_LLR_LIMITS_MAX_NUM_PHY_REINIT 0x1f000000u /* re-initialisations before the link is given up */

@@ -39,7 +39,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             frames: FRAMES,
-            timeout: 64,
+            timeout: 24,
             max_num_retry: 10,
             max_num_phy_reinit: 10,
             tail: 0,

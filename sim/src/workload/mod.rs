@@ -1,8 +1,10 @@
 //! Measurements: bandwidth of saturating mixes, dependent latencies, and what the harness costs. They return numbers; printing is the caller's.
 
+mod degraded;
 mod harness;
 mod stages;
 
+pub use degraded::{degraded, round_trip, set_timeout, Degraded, Goal, GOALS};
 pub use harness::{harness_cost, HarnessCost};
 pub use stages::{stages, Breakdown, StageError};
 

@@ -152,7 +152,7 @@ macro_rules! for_each_reg {
                 (FREE, 25, 7, "free entries of the retry buffer")])
             (BdfInfo, 0x2048, RO, 0, "Requester id in use", [(BDF, 0, 16, "bus 15:8, device 7:3, function 2:0")])
 
-            (LlrLimits, 0x204C, RW, 0x0A0A_0040, "Link-level retry: thresholds", [
+            (LlrLimits, 0x204C, RW, 0x0A0A_0018, "Link-level retry: thresholds", [
                 (TIMEOUT, 0, 13, "flits sent while the answer to a request is awaited; at least the round trip and 16"),
                 (MAX_NUM_RETRY, 16, 5, "requests before the physical layer is asked to re-initialise"),
                 (MAX_NUM_PHY_REINIT, 24, 5, "re-initialisations before the link is given up")])

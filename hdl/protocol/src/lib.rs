@@ -10,6 +10,7 @@ pub mod crc;
 pub mod engine;
 pub mod flit;
 pub mod hdm;
+pub mod hdm_db;
 pub mod hdm_h;
 pub mod identity;
 pub mod msg;

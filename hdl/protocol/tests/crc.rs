@@ -123,3 +123,49 @@ fn seven_short_bursts_across_the_crc_boundary_escape() {
     ];
     assert_eq!(escapes, want.into_iter().collect());
 }
+
+/// What the CRC becomes by flipping flit bit `bit` (512 and above: the CRC itself). CRCs are linear, so the syndrome of a
+/// pattern is the XOR of its bits' and the pattern is seen exactly if that is not zero.
+fn syndrome(bit: usize) -> u16 {
+    match bit {
+        0..512 => {
+            let mut slots = [0u128; 4];
+            slots[bit / 128] = 1 << (bit % 128);
+            crc::of(&slots)
+        }
+        _ => 1 << (bit - 512),
+    }
+}
+
+/// Every pattern of one, two or three flipped bits among the 528 is seen: all 24,533,432 are run.
+#[test]
+fn every_pattern_of_up_to_three_bits_is_seen() {
+    let s: Vec<u16> = (0..528).map(syndrome).collect();
+    let mut run = 0u64;
+    for i in 0..528 {
+        assert_ne!(s[i], 0, "bit {i}");
+        run += 1;
+        for j in i + 1..528 {
+            assert_ne!(s[i] ^ s[j], 0, "bits {i}, {j}");
+            run += 1;
+            for k in j + 1..528 {
+                assert_ne!(s[i] ^ s[j] ^ s[k], 0, "bits {i}, {j}, {k}");
+                run += 1;
+            }
+        }
+    }
+    println!("{run} patterns, none escapes");
+    assert_eq!(run, 528 + 528 * 527 / 2 + 528 * 527 * 526 / 6);
+    // The check can fail: four bits can cancel.
+    let mut pairs = std::collections::HashMap::new();
+    let escape = (0..528)
+        .flat_map(|i| (i + 1..528).map(move |j| (i, j)))
+        .find_map(|(i, j)| {
+            let seen: Option<(usize, usize)> = pairs.insert(s[i] ^ s[j], (i, j));
+            seen.filter(|&(a, b)| a != i && a != j && b != i && b != j)
+        });
+    assert!(
+        escape.is_some(),
+        "a CRC of 16 bits cannot see every pattern of four"
+    );
+}

@@ -80,7 +80,8 @@ impl End {
                 self.idle += 1;
                 let flush = self.acks >= 16 || (self.acks > 1 && self.idle > 8) || late;
                 let payload = self.next < self.to_send && self.retry.free() >= RESERVE && !flush;
-                if !payload && !(flush && self.retry.free() >= RESERVE - 1) {
+                let acknowledge = flush && self.retry.free() >= RESERVE - 1;
+                if !payload && !acknowledge {
                     return idle.then_some(Content::Control(Control::RetryIdle));
                 }
                 self.idle = 0;

@@ -3,4 +3,6 @@
 //! A model is not the RTL. It says that the rules are right; tests that compare RTL and host with the same rules say that they
 //! are kept.
 
+pub mod coherence;
+mod queue;
 pub mod retry;

@@ -23,6 +23,7 @@ pub mod link;
 pub mod memory;
 pub mod prim;
 pub mod probes;
+pub mod prove;
 pub mod top;
 
 pub use config::{Backend, Config};

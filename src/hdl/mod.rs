@@ -2,6 +2,7 @@
 
 mod emit;
 mod lint;
+mod prove;
 pub mod record;
 mod synth;
 
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args as ClapArgs, Subcommand};
+use cxlmem_hdl::prove::Proof;
 use cxlmem_hdl::Config;
 
 use crate::target::config;
@@ -29,6 +31,13 @@ Examples:
   cxlmem hdl lint --json -                              for a program; what is for people goes to standard error
 
 Exit status: 0 all gates passed, 1 a gate found something or could not be run, 2 wrong usage.";
+
+const PROVE_EXAMPLES: &str = "\
+Examples:
+  cxlmem hdl prove                                      every proof
+  cxlmem hdl prove --only retry --mutants               one, and its mutant, on which it must fail
+
+Exit status: 0 all as it should be, 1 not, 2 wrong usage.";
 
 const SYNTH_EXAMPLES: &str = "\
 Examples:
@@ -65,6 +74,22 @@ enum HdlCommand {
         #[arg(long, value_name = "NAME", value_parser = config)]
         config: Option<&'static Config>,
         /// Write the findings as JSON; - is standard output
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+    /// Prove properties of the emitted Verilog; print a table
+    #[command(after_help = PROVE_EXAMPLES)]
+    Prove {
+        /// Named configuration
+        #[arg(long, value_name = "NAME", default_value = "full", value_parser = config)]
+        config: &'static Config,
+        /// One proof; all of them if not given
+        #[arg(long, value_name = "PROOF", value_parser = prove::proof)]
+        only: Option<&'static Proof>,
+        /// Run each on its mutant too: it must fail there
+        #[arg(long)]
+        mutants: bool,
+        /// Write the result as JSON; - is standard output
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
@@ -120,6 +145,12 @@ pub fn run(args: Args) -> Result<()> {
     match args.command {
         HdlCommand::Emit { config, out } => emit::run(config, &out),
         HdlCommand::Lint { config, json } => lint::run(config, json.as_deref()),
+        HdlCommand::Prove {
+            config,
+            only,
+            mutants,
+            json,
+        } => prove::run(config, only, mutants, json.as_deref()),
         HdlCommand::Synth(args) => synth::run(&args),
     }
 }

@@ -29,13 +29,13 @@ pub fn check(verilog: &str, top: &str) -> Result<Vec<Finding>, GateError> {
 }
 
 /// A finished run.
-pub(super) struct Log {
+pub(crate) struct Log {
     pub ok: bool,
     pub text: String,
 }
 
 /// Runs a script over files in a scratch folder.
-pub(super) fn run(yosys: &Yosys, files: &[(&str, &str)], script: &str) -> Result<Log, GateError> {
+pub(crate) fn run(yosys: &Yosys, files: &[(&str, &str)], script: &str) -> Result<Log, GateError> {
     let dir = tools::scratch()?;
     for (name, text) in files {
         tools::write(&dir.path().join(name), text)?;

@@ -19,7 +19,7 @@ pub const RESERVE: u8 = 3;
 /// Free entries that a flit with a data header needs: its all-data flits carry no acknowledgement and may not be interrupted.
 pub const DATA_RESERVE: u8 = RESERVE + 3;
 
-/// Thresholds (registers `LlrLimits`, `LlrTimers`).
+/// Thresholds (registers `LlrLimits`, `LlrTail`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {
     /// RETRY.Frame flits in front of each RETRY.Req and RETRY.Ack: [`FRAMES`] on a link; a model may save states.

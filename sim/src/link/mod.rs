@@ -5,8 +5,10 @@
 //! ([`cxlmem_protocol::retry`]); when that fails often enough the physical layer re-initialises, and at last the link is given up
 //! ([`HostLink::has_failed`]) until software restarts it (`LinkCtrl.ENABLE` 0, then 1), which the host sees at the pin `link_enabled`.
 
+mod counters;
 mod wire;
 
+pub use counters::{LinkCounters, Marks};
 pub use wire::{flip, Faults, WireCounters, WireFaults};
 
 use std::collections::VecDeque;
@@ -43,54 +45,6 @@ pub enum Response {
     Ndr(S2mNdr),
     /// A completion with data.
     Drs(S2mDrs, Line),
-}
-
-/// Counts since construction.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LinkCounters {
-    /// Flits put on the wire towards the device, lost and damaged ones included.
-    pub flits_sent: u64,
-    /// Good flits from the device.
-    pub flits_received: u64,
-    /// Flits from the device that were the first to be dropped for a bad CRC.
-    pub crc_errors: u64,
-    /// Flits from the device dropped because an earlier one was damaged.
-    pub dropped_after_error: u64,
-    /// RETRY.Req sent.
-    pub retry_requests: u64,
-    /// Flits sent again.
-    pub replayed: u64,
-    /// Re-initialisations of the physical layer.
-    pub reinits: u64,
-    /// Slots or messages from the device that broke a rule.
-    pub protocol_errors: u64,
-    /// Lines of data sent (counted with their header).
-    pub lines_sent: u64,
-    /// Data slots received.
-    pub data_slots_received: u64,
-    /// Cycles in which a message waited here for a credit.
-    pub credit_wait: u64,
-    /// Times the link came up.
-    pub ups: u64,
-    /// Req taken to be sent.
-    pub reqs: u64,
-    /// RwD taken to be sent.
-    pub rwds: u64,
-    /// NDR received.
-    pub ndrs: u64,
-    /// DRS received with all their data.
-    pub drss: u64,
-}
-
-/// When slots passed the pins, in cycles of the device: what latencies are made of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Marks {
-    /// Last slot of the last flit with a message or data towards the device.
-    pub request_end: u64,
-    /// First slot of the last flit with a response header from the device.
-    pub response_start: u64,
-    /// Last slot of the last flit that completed a response.
-    pub response_end: u64,
 }
 
 /// The host's end of the link.
@@ -622,94 +576,4 @@ impl HostLink {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn link() -> HostLink {
-        HostLink::new(Faults::default(), &mut Rng::new(1))
-    }
-
-    fn control(c: Control) -> Flit {
-        c.flit(FlitHeader::default())
-    }
-
-    const INIT: Control = Control::InitParam {
-        version: 2,
-        llr_wrap: 9,
-        signature: 0,
-    };
-
-    #[test]
-    fn trains_initialises_and_gives_credits_once() {
-        let mut l = link();
-        assert_eq!(l.next_flit(), Some(control(Control::RetryIdle)));
-        assert_eq!(l.next_flit(), Some(control(Control::RetryIdle)));
-        l.take(1, &control(Control::RetryIdle), &mut |_| {});
-        let init = l.next_flit().unwrap();
-        assert!(matches!(
-            Control::unpack(init.slots[0]),
-            Ok(Control::InitParam { version: 2, .. })
-        ));
-        assert!(!l.is_up());
-        l.take(2, &control(INIT), &mut |_| {});
-        assert!(l.is_up() && !l.take_restart());
-        let mut granted = Credits::default();
-        for _ in 0..100 {
-            if let Some(flit) = l.next_flit() {
-                assert!(
-                    matches!(Control::unpack(flit.slots[0]), Ok(Control::LlcrdAck { .. })),
-                    "INIT.Param goes out exactly once"
-                );
-                granted.add(flit.header().credits());
-            }
-        }
-        assert_eq!(
-            granted,
-            Credits {
-                req: 0,
-                data: HOST_BUFFERS,
-                rsp: HOST_BUFFERS
-            }
-        );
-        assert_eq!(l.counters().ups, 1);
-    }
-
-    #[test]
-    fn a_damaged_flit_is_asked_for_again() {
-        let mut l = link();
-        l.take(1, &control(INIT), &mut |_| {});
-        l.next_flit();
-        assert!(l.is_up());
-        let mut bad = control(Control::RetryIdle);
-        flip(&mut bad, 300);
-        l.take(2, &bad, &mut |_| {});
-        assert!(!l.has_failed());
-        let sent: Vec<_> = (0..6)
-            .filter_map(|_| l.next_flit())
-            .map(|f| Control::unpack(f.slots[0]))
-            .collect();
-        assert!(
-            matches!(
-                sent[5],
-                Ok(Control::RetryReq {
-                    eseq: 1,
-                    num_retry: 1,
-                    ..
-                })
-            ),
-            "{sent:?}"
-        );
-        l.take(3, &Flit::new([4; 4]), &mut |_| {});
-        assert_eq!(l.counters().dropped_after_error, 1);
-    }
-
-    #[test]
-    fn a_second_init_gives_the_link_up() {
-        let mut l = link();
-        l.take(1, &control(INIT), &mut |_| {});
-        l.next_flit();
-        l.take(2, &control(INIT), &mut |_| {});
-        assert!(l.has_failed() && !l.is_up());
-        assert_eq!(l.next_flit(), None);
-    }
-}
+mod tests;

@@ -212,8 +212,19 @@ fn quick_bench_moves_a_file_and_labels_every_figure() {
         let id = f["id"].as_str().unwrap();
         let class = f["class"].as_str().unwrap();
         assert!(
-            ["simulated", "measured here", "model", "not run"].contains(&class),
+            [
+                "simulated",
+                "measured here",
+                "model",
+                "synthesized",
+                "not run"
+            ]
+            .contains(&class),
             "{id}: {class}"
+        );
+        assert!(
+            class != "synthesized" || ["read.idle.ns", "write.idle.ns"].contains(&id),
+            "{id}: only what is divided by a placed clock"
         );
         assert_eq!(f["value"].is_null(), class == "not run", "{id}");
         assert!(

@@ -213,7 +213,7 @@ fn a_clean_wire_costs_nothing() {
 #[test]
 fn damaged_flits_are_replayed() {
     let seed = common::seed();
-    for damage in [100, 5_000, 50_000] {
+    for damage in [1_000, 5_000, 50_000] {
         let faults = Faults {
             damage,
             ..Faults::default()

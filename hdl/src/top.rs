@@ -5,6 +5,7 @@ use crate::coherence::reads::Reads;
 use crate::coherence::writes::Writes;
 use crate::config::{Backend, Config};
 use crate::io::Io;
+use crate::link::messages::Snoop;
 use crate::link::retry::LinkRetry;
 use crate::link::rx::Rx;
 use crate::link::tx::Tx;
@@ -87,6 +88,10 @@ pub struct Top {
     error_header: DFF<Bits<128>>,
     load: Signal<Local, Bits<6>>,
     seq: Signal<Local, Bit>,
+    /// BI-68 is in force.
+    bi: DFF<Bit>,
+    extended: Signal<Local, Bit>,
+    no_snoop: Signal<Local, Snoop>,
     /// Room for both paths to reserve in the same cycle.
     ndr_room: DFF<Bit>,
     ndr_next: Signal<Local, Bits<6>>,
@@ -120,6 +125,7 @@ impl Logic for Top {
             ndr_room,
             dev_load,
             link_down,
+            bi,
             error_seen,
             error_header
         );
@@ -263,12 +269,28 @@ impl Logic for Top {
         self.phy_reinit.next = self.retry.phy_reinit.val();
         self.link_enabled.next = !self.link_down.q.val();
         self.rx.phy_down.next = self.phy_down.val();
-        // Both ends offered sequence numbers: 0xB16, and bit 0.
-        self.seq.next = self.io.link_offer_seq.val()
-            & (self.rx.signature.val().get_bits::<12>(4) == 0xB16)
-            & self.rx.signature.val().get_bit(0);
+        // What both ends offered in INIT.Param: 0xB16, bit 0 sequence numbers, bit 3 back-invalidate.
+        self.extended.next = self.rx.signature.val().get_bits::<12>(4) == 0xB16;
+        self.seq.next =
+            self.tx.offered_seq.val() & self.extended.val() & self.rx.signature.val().get_bit(0);
         self.tx.offer_seq.next = self.io.link_offer_seq.val();
         self.tx.seq.next = self.seq.val();
+        self.bi.d.next = self.tx.offered_bi.val()
+            & self.extended.val()
+            & self.rx.signature.val().get_bit(3)
+            & !self.link_down.q.val();
+        self.tx.offer_bi.next = self.io.link_offer_bi.val();
+        self.tx.bi.next = self.bi.q.val();
+        self.rx.bi.next = self.bi.q.val();
+        self.io.link_bi.next = self.bi.q.val();
+        self.tx.snoop_credit.next = self.rx.snoop_credit.val();
+        self.tx.answers.next = self.rx.answers.val();
+        // Nothing here snoops.
+        self.no_snoop.next.opcode = 0.into();
+        self.no_snoop.next.tag = 0.into();
+        self.no_snoop.next.address = 0.into();
+        self.tx.snoop.next = self.no_snoop.val();
+        self.tx.snoop_valid.next = false;
         self.tx.viral.next = self.io.link_viral.val();
         self.retry.viral.next = self.io.link_viral.val();
         self.rx.flit_number.next = 0.into();

@@ -35,9 +35,13 @@ pub const fn signature(bits: u16) -> u16 {
     }
 }
 
-/// True if `signature` offers the extensions in `bits`.
-pub const fn offers(signature: u16, bits: u16) -> bool {
-    signature & 0xfff0 == EXTENSIONS && signature & bits == bits
+/// The extensions that `signature` offers.
+pub const fn options(signature: u16) -> u16 {
+    if signature & 0xfff0 == EXTENSIONS {
+        signature & 15
+    } else {
+        0
+    }
 }
 
 /// A control flit's content. Credits are in the flit header.

@@ -259,6 +259,7 @@
 #define CXLMEM_LINK_CTRL_FREE_RUNNING 0x00000002u /* send a flit in every frame, empty ones too */
 #define CXLMEM_LINK_CTRL_OFFER_SEQ 0x00000004u /* offer sequence numbers in the CRC at the next INIT */
 #define CXLMEM_LINK_CTRL_VIRAL 0x00000008u /* contain: the next flit's CRC is spoiled once, RETRY.Ack says Viral, and all read data leaves as poison */
+#define CXLMEM_LINK_CTRL_OFFER_BI 0x00000010u /* offer back-invalidate (BI-68) at the next INIT */
 
 /* Link status (RO) */
 #define CXLMEM_LINK_STATUS 0x2044
@@ -267,6 +268,7 @@
 #define CXLMEM_LINK_STATUS_INIT_SENT 0x00000004u /* INIT.Param sent */
 #define CXLMEM_LINK_STATUS_ABORTED 0x00000008u /* given up after retries, or a rule was broken: ENABLE 0, then 1 starts anew */
 #define CXLMEM_LINK_STATUS_SEQ 0x00000010u /* sequence numbers are in the CRC: both ends offered them */
+#define CXLMEM_LINK_STATUS_BI 0x00000020u /* BI-68 is in force: both ends offered it */
 #define CXLMEM_LINK_STATUS_LOCAL 0x00070000u /* local retry state: 0 normal, 1 request to be sent, 2 answer awaited, 3 physical layer re-initialises, 4 aborted */
 #define CXLMEM_LINK_STATUS_REMOTE 0x00080000u /* remote retry state: an answer is to be sent */
 #define CXLMEM_LINK_STATUS_NUM_RETRY 0x01f00000u /* requests sent for the flit that is awaited */

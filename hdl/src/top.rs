@@ -8,6 +8,7 @@ use crate::coherence::reads::Reads;
 use crate::coherence::writes::Writes;
 use crate::config::{Backend, Config};
 use crate::io::Io;
+use crate::link::messages::Snoop;
 use crate::link::retry::LinkRetry;
 use crate::link::rx::Rx;
 use crate::link::tx::Tx;
@@ -109,7 +110,10 @@ pub struct Top {
     error_header: DFF<Bits<128>>,
     load: Signal<Local, Bits<6>>,
     seq: Signal<Local, Bit>,
-    bi: Signal<Local, Bit>,
+    /// BI-68 is in force.
+    bi: DFF<Bit>,
+    extended: Signal<Local, Bit>,
+    snoop: Signal<Local, Snoop>,
     /// Room for both paths to reserve in the same cycle.
     ndr_room: DFF<Bit>,
     ndr_next: Signal<Local, Bits<6>>,
@@ -117,6 +121,8 @@ pub struct Top {
     command: Signal<Local, Command>,
     beat: Signal<Local, Beat>,
     external: Param<Bit>,
+    /// It has a directory.
+    coherent: Param<Bit>,
 }
 
 impl Top {
@@ -132,6 +138,7 @@ impl Top {
             local_access: LocalAccess::new(config),
             memory: BlockMemory::new(if external { 1 } else { config.line_bits }),
             external: Param::new(external),
+            coherent: Param::new(config.coherent()),
             ..Default::default()
         }
     }
@@ -147,6 +154,7 @@ impl Logic for Top {
             ndr_room,
             dev_load,
             link_down,
+            bi,
             error_seen,
             error_header
         );
@@ -162,7 +170,6 @@ impl Logic for Top {
         self.arbiter.clock.next = self.clock.val();
         self.memory.clock.next = self.clock.val();
 
-        self.bi.next = false;
         // Resets. A disabled link stays down until the memory has given back what the link had asked for: a late answer would be
         // taken for a new request's.
         self.link_down.d.next = self.reset.val()
@@ -298,12 +305,27 @@ impl Logic for Top {
         self.phy_reinit.next = self.retry.phy_reinit.val();
         self.link_enabled.next = !self.link_down.q.val();
         self.rx.phy_down.next = self.phy_down.val();
-        // Both ends offered sequence numbers: 0xB16, and bit 0.
-        self.seq.next = self.io.link_offer_seq.val()
-            & (self.rx.signature.val().get_bits::<12>(4) == 0xB16)
-            & self.rx.signature.val().get_bit(0);
+        // What both ends offered in INIT.Param: 0xB16, bit 0 sequence numbers, bit 3 back-invalidate.
+        self.extended.next = self.rx.signature.val().get_bits::<12>(4) == 0xB16;
+        self.seq.next =
+            self.tx.offered_seq.val() & self.extended.val() & self.rx.signature.val().get_bit(0);
         self.tx.offer_seq.next = self.io.link_offer_seq.val();
         self.tx.seq.next = self.seq.val();
+        self.bi.d.next = self.tx.offered_bi.val()
+            & self.extended.val()
+            & self.rx.signature.val().get_bit(3)
+            & !self.link_down.q.val();
+        self.tx.offer_bi.next = self.io.link_offer_bi.val() & self.coherent.val();
+        self.tx.bi.next = self.bi.q.val();
+        self.rx.bi.next = self.bi.q.val();
+        self.io.link_bi.next = self.bi.q.val();
+        self.tx.snoop_credit.next = self.rx.snoop_credit.val();
+        self.tx.answers.next = self.rx.answers.val();
+        self.snoop.next.opcode = self.order.snoop_opcode.val();
+        self.snoop.next.tag = self.order.snoop.val().tag;
+        self.snoop.next.address = self.order.snoop.val().address;
+        self.tx.snoop.next = self.snoop.val();
+        self.tx.snoop_valid.next = self.order.snoop_valid.val();
         self.tx.viral.next = self.io.link_viral.val();
         self.retry.viral.next = self.io.link_viral.val();
         self.rx.flit_number.next = 0.into();
@@ -443,7 +465,7 @@ impl Logic for Top {
         // The point of coherence
         self.order.policy.next = self.io.coh_policy.val();
         self.order.snoop_timeout.next = self.io.snoop_timeout.val();
-        self.order.link_down.next = self.link_down.q.val() | !self.bi.val();
+        self.order.link_down.next = self.link_down.q.val() | !self.bi.q.val();
         self.order.req_ask.next = self.reads.dir_ask.val();
         self.order.req_line.next = self.reads.head_line.val();
         self.order.req_next.next = self.reads.dir_next.val();
@@ -478,9 +500,9 @@ impl Logic for Top {
         self.order.rwd_matched.next = self.writes.dir_matched.val();
         self.hdm.back_line.next = self.order.next_line.val();
         self.order.next_address.next = self.hdm.back_address.val();
-        self.order.answer_valid.next = 0.into();
-        self.order.answer_codes.next = 0.into();
-        self.order.snoop_pop.next = false;
+        self.order.answer_valid.next = self.rx.answer_valid.val();
+        self.order.answer_codes.next = self.rx.answer_codes.val();
+        self.order.snoop_pop.next = self.tx.snoop_pop.val();
         self.io.ev_snoop.next = self.order.ev_snoop.val();
         self.io.ev_snoop_failure.next = self.order.ev_timeout.val();
         // Configurations hold less than a decoder's granule: the first one that covers it decides.

@@ -46,6 +46,7 @@ pub struct Csr {
     pub link_enable: Signal<Out, Bit>,
     pub link_free_running: Signal<Out, Bit>,
     pub link_offer_seq: Signal<Out, Bit>,
+    pub link_offer_bi: Signal<Out, Bit>,
     pub link_viral: Signal<Out, Bit>,
     pub llr_timeout: Signal<Out, Bits<13>>,
     pub llr_max_num_retry: Signal<Out, Bits<5>>,
@@ -53,6 +54,7 @@ pub struct Csr {
     pub llr_tail: Signal<Out, Bits<13>>,
     pub link_aborted: Signal<In, Bit>,
     pub link_seq: Signal<In, Bit>,
+    pub link_bi: Signal<In, Bit>,
     pub llr_status: Signal<In, Bits<16>>,
     pub link_up: Signal<In, Bit>,
     pub init_received: Signal<In, Bit>,
@@ -127,7 +129,7 @@ pub struct Csr {
     id: DFF<Reg>,
     window: DFF<Bits<4>>,
     rdata: DFF<Bits<32>>,
-    ctrl: DFF<Bits<4>>,
+    ctrl: DFF<Bits<5>>,
     limits: DFF<Bits<23>>,
     tail_limit: DFF<Bits<13>>,
     policy: DFF<Bits<2>>,
@@ -156,7 +158,7 @@ pub struct Csr {
     live: Signal<Local, Bits<32>>,
     hdm_sel: Signal<Local, Bits<4>>,
     merged: Signal<Local, Bits<32>>,
-    ctrl_reset: Param<Bits<4>>,
+    ctrl_reset: Param<Bits<5>>,
     limits_reset: Param<Bits<23>>,
     tail_reset: Param<Bits<13>>,
     policy_reset: Param<Bits<2>>,
@@ -408,6 +410,7 @@ impl Logic for Csr {
                     | (bit_cast::<32, 1>(self.init_sent.val().into()) << 2)
                     | (bit_cast::<32, 1>(self.link_aborted.val().into()) << 3)
                     | (bit_cast::<32, 1>(self.link_seq.val().into()) << 4)
+                    | (bit_cast::<32, 1>(self.link_bi.val().into()) << 5)
                     | (bit_cast::<32, 16>(self.llr_status.val()) << 16);
             }
             Reg::BdfInfo => {
@@ -487,7 +490,7 @@ impl Logic for Csr {
                     self.hdm_global.d.next = self.bus_wdata.val().get_bits::<2>(0);
                 }
                 Reg::LinkCtrl => {
-                    self.ctrl.d.next = self.bus_wdata.val().get_bits::<4>(0);
+                    self.ctrl.d.next = self.bus_wdata.val().get_bits::<5>(0);
                 }
                 Reg::LlrLimits => {
                     self.limits.d.next = bit_cast::<23, 13>(self.bus_wdata.val().get_bits::<13>(0))
@@ -572,6 +575,7 @@ impl Logic for Csr {
         self.link_free_running.next = self.ctrl.q.val().get_bit(1);
         self.link_offer_seq.next = self.ctrl.q.val().get_bit(2);
         self.link_viral.next = self.ctrl.q.val().get_bit(3);
+        self.link_offer_bi.next = self.ctrl.q.val().get_bit(4);
         self.llr_timeout.next = self.limits.q.val().get_bits::<13>(0);
         self.llr_max_num_retry.next = self.limits.q.val().get_bits::<5>(13);
         self.llr_max_num_phy_reinit.next = self.limits.q.val().get_bits::<5>(18);

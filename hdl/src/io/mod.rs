@@ -35,6 +35,7 @@ pub struct Io {
     pub link_enable: Signal<Out, Bit>,
     pub link_free_running: Signal<Out, Bit>,
     pub link_offer_seq: Signal<Out, Bit>,
+    pub link_offer_bi: Signal<Out, Bit>,
     pub link_viral: Signal<Out, Bit>,
     pub llr_timeout: Signal<Out, Bits<13>>,
     pub llr_max_num_retry: Signal<Out, Bits<5>>,
@@ -59,6 +60,7 @@ pub struct Io {
     pub link_up: Signal<In, Bit>,
     pub link_aborted: Signal<In, Bit>,
     pub link_seq: Signal<In, Bit>,
+    pub link_bi: Signal<In, Bit>,
     pub llr_status: Signal<In, Bits<16>>,
     pub init_received: Signal<In, Bit>,
     pub init_sent: Signal<In, Bit>,
@@ -168,6 +170,7 @@ impl Logic for Io {
         self.link_enable.next = self.csr.link_enable.val();
         self.link_free_running.next = self.csr.link_free_running.val();
         self.link_offer_seq.next = self.csr.link_offer_seq.val();
+        self.link_offer_bi.next = self.csr.link_offer_bi.val();
         self.link_viral.next = self.csr.link_viral.val();
         self.llr_timeout.next = self.csr.llr_timeout.val();
         self.llr_max_num_retry.next = self.csr.llr_max_num_retry.val();
@@ -193,6 +196,7 @@ impl Logic for Io {
         self.csr.link_up.next = self.link_up.val();
         self.csr.link_aborted.next = self.link_aborted.val();
         self.csr.link_seq.next = self.link_seq.val();
+        self.csr.link_bi.next = self.link_bi.val();
         self.csr.llr_status.next = self.llr_status.val();
         self.csr.ev_retry_request.next = self.ev_retry_request.val();
         self.csr.ev_replay.next = self.ev_replay.val();

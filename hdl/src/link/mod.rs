@@ -2,6 +2,7 @@
 //!
 //! `retry` makes it lossless (`cxl-mem 3.9`): a receiver that sees a damaged flit drops all that follows and asks for a replay.
 
+pub mod answers;
 pub mod crc;
 pub mod messages;
 pub mod ndr;

@@ -139,13 +139,15 @@ macro_rules! for_each_reg {
                 (ENABLE, 0, 1, "1: initialise and run; 0: silent, INIT and credits forgotten"),
                 (FREE_RUNNING, 1, 1, "send a flit in every frame, empty ones too"),
                 (OFFER_SEQ, 2, 1, "offer sequence numbers in the CRC at the next INIT"),
-                (VIRAL, 3, 1, "contain: the next flit's CRC is spoiled once, RETRY.Ack says Viral, and all read data leaves as poison")])
+                (VIRAL, 3, 1, "contain: the next flit's CRC is spoiled once, RETRY.Ack says Viral, and all read data leaves as poison"),
+                (OFFER_BI, 4, 1, "offer back-invalidate (BI-68) at the next INIT")])
             (LinkStatus, 0x2044, RO, 0, "Link status", [
                 (UP, 0, 1, "INIT.Param both sent and received"),
                 (INIT_RECEIVED, 1, 1, "INIT.Param received"),
                 (INIT_SENT, 2, 1, "INIT.Param sent"),
                 (ABORTED, 3, 1, "given up after retries, or a rule was broken: ENABLE 0, then 1 starts anew"),
                 (SEQ, 4, 1, "sequence numbers are in the CRC: both ends offered them"),
+                (BI, 5, 1, "BI-68 is in force: both ends offered it"),
                 (LOCAL, 16, 3, "local retry state: 0 normal, 1 request to be sent, 2 answer awaited, 3 physical layer re-initialises, 4 aborted"),
                 (REMOTE, 19, 1, "remote retry state: an answer is to be sent"),
                 (NUM_RETRY, 20, 5, "requests sent for the flit that is awaited"),

@@ -9,3 +9,6 @@ pub mod ndr;
 pub mod retry;
 pub mod rx;
 pub mod tx;
+
+#[cfg(test)]
+mod tests;

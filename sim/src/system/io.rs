@@ -208,7 +208,32 @@ impl System {
             regs::HdmGlobalCtrl::OFFSET,
             regs::HdmGlobalCtrl::ENABLE.mask(),
         )?;
+        if self.options.back_invalidate {
+            return self.offer_back_invalidate(true);
+        }
         self.restart_link()
+    }
+
+    /// Offers BI-68 (or no longer) at both ends and brings the link down and up again. Without error, it is in force if it was offered
+    /// ([`HostLink::has_bi`](crate::link::HostLink::has_bi)).
+    ///
+    /// # Errors
+    /// [`SystemError`].
+    pub fn offer_back_invalidate(&mut self, offer: bool) -> Result<(), SystemError> {
+        let control = self.mmio_read32(regs::LinkCtrl::OFFSET)?;
+        self.mmio_write32(
+            regs::LinkCtrl::OFFSET,
+            regs::LinkCtrl::OFFER_BI.with(control, u32::from(offer)),
+        )?;
+        self.link.offer_bi(offer);
+        self.reset_link()?;
+        if offer && !self.link.has_bi() {
+            return Err(SystemError::Timeout {
+                what: "BI-68 in force (LinkCtrl.OFFER_BI)",
+                after: 0,
+            });
+        }
+        Ok(())
     }
 
     /// Writes decoder `n` (0 or 1) and waits for its commit. Base and size are multiples of 256 MiB.

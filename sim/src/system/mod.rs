@@ -37,6 +37,8 @@ pub struct Options {
     pub cache: CacheShape,
     /// External memory, for configurations that have it.
     pub ext: ExtTiming,
+    /// [`System::bring_up`] offers BI-68 at both ends (cxl-mem 8.2).
+    pub back_invalidate: bool,
     /// CXL.io side.
     pub io: IoOptions,
     /// A flushed range may be written by the device afterwards: reads of it are not compared with what was flushed. Turn this off in tests that do not use the engine.
@@ -54,6 +56,7 @@ impl Default for Options {
             home: HomeOptions::default(),
             cache: CacheShape::default(),
             ext: ExtTiming::default(),
+            back_invalidate: false,
             io: IoOptions::default(),
             forget_on_flush: true,
         }

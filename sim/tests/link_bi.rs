@@ -1,0 +1,222 @@
+//! BI-68 between host and controller (cxl-mem 8.2): who must offer it, and a storm of answers on a bad wire. Replay with `CXLMEM_SEED`.
+
+use cxlmem_protocol::msg::{M2sBiRsp, M2sBiRspOpcode};
+use cxlmem_protocol::regs;
+use cxlmem_sim::home::golden::LINE;
+use cxlmem_sim::rng::{seed_from_env, Rng};
+use cxlmem_sim::{Faults, Op, Options, System, WireFaults};
+
+/// Credits for BIRsp that the device gives: one for each of its snoop trackers.
+const TRACKERS: u16 = 4;
+
+/// A link that is up, with BI-68 offered by these.
+fn system(device: bool, host: bool, options: Options) -> System {
+    let mut s = System::new(
+        "sim",
+        Options {
+            forget_on_flush: false,
+            ..options
+        },
+    )
+    .unwrap();
+    s.bring_up().unwrap();
+    let control = s.mmio_read32(regs::LinkCtrl::OFFSET).unwrap();
+    assert!(
+        !regs::LinkCtrl::OFFER_BI.is_set(control) && !s.link().has_bi(),
+        "off after reset"
+    );
+    s.mmio_write32(
+        regs::LinkCtrl::OFFSET,
+        regs::LinkCtrl::OFFER_BI.with(control, u32::from(device)),
+    )
+    .unwrap();
+    s.link_mut().offer_bi(host);
+    s.reset_link().unwrap();
+    s.run(500);
+    s
+}
+
+fn device_has_bi(s: &mut System) -> bool {
+    regs::LinkStatus::BI.is_set(s.mmio_read32(regs::LinkStatus::OFFSET).unwrap())
+}
+
+/// Random reads and writes, `count` of them.
+fn traffic(s: &mut System, rng: &mut Rng, count: usize) {
+    let (base, _) = s.hdm_window();
+    for _ in 0..count {
+        let address = base + rng.below(64) * LINE;
+        let op = if rng.chance(0.5) {
+            Op::READ
+        } else {
+            Op::write(rng.line())
+        };
+        s.post(address, op).unwrap();
+    }
+    s.run_until(200_000, "the last responses", |s| s.home().is_idle())
+        .unwrap();
+}
+
+#[test]
+fn both_ends_must_offer_it_and_without_it_the_link_is_plain() {
+    let seed = seed_from_env(68).unwrap();
+    println!("CXLMEM_SEED={seed}");
+    let mut plain = None;
+    for (device, host) in [(false, false), (true, false), (false, true), (true, true)] {
+        let mut s = system(
+            device,
+            host,
+            Options {
+                seed,
+                record: true,
+                ..Default::default()
+            },
+        );
+        let both = device && host;
+        assert_eq!(s.link().has_bi(), both);
+        assert_eq!(device_has_bi(&mut s), both);
+        assert_eq!(s.link().credits().rsp, if both { TRACKERS } else { 0 });
+        assert_eq!(s.link().room_for_birsp(), both);
+        if !both {
+            assert!(!s.link_mut().send_birsp(&M2sBiRsp::default()));
+        }
+        // Nothing of it is seen on the wire unless it is in force and used: every slot is the same.
+        s.dut_mut().mark_recording();
+        traffic(&mut s, &mut Rng::new(seed), 500);
+        s.run(500);
+        let digest = s.dut_mut().stop_recording().digest();
+        assert_eq!(*plain.get_or_insert(digest), digest, "{device} {host}");
+        assert_eq!(s.home().first_difference(), None);
+        assert_eq!(s.mmio_read32(regs::RxProtocolErrors::OFFSET).unwrap(), 0);
+        assert_eq!(s.link().counters().protocol_errors, 0);
+    }
+}
+
+#[test]
+fn it_is_switched_at_init_only() {
+    let mut s = System::new(
+        "sim",
+        Options {
+            back_invalidate: true,
+            ..Default::default()
+        },
+    )
+    .unwrap();
+    s.bring_up().unwrap();
+    assert!(s.link().has_bi() && device_has_bi(&mut s));
+    // Registers and flags alone change nothing.
+    let control = s.mmio_read32(regs::LinkCtrl::OFFSET).unwrap();
+    s.mmio_write32(
+        regs::LinkCtrl::OFFSET,
+        regs::LinkCtrl::OFFER_BI.with(control, 0),
+    )
+    .unwrap();
+    s.link_mut().offer_bi(false);
+    traffic(&mut s, &mut Rng::new(1), 20);
+    assert!(s.link().has_bi() && device_has_bi(&mut s));
+    s.reset_link().unwrap();
+    assert!(!s.link().has_bi() && !device_has_bi(&mut s));
+    s.offer_back_invalidate(true).unwrap();
+    assert!(s.link().has_bi() && device_has_bi(&mut s));
+    assert!(s.reset().is_ok() && s.bring_up().is_ok());
+    assert!(s.link().has_bi() && device_has_bi(&mut s));
+}
+
+/// Each answer that arrives gives one credit back: one that was lost would leave fewer than at first, one that came twice more. Two
+/// answers with one tag in a flit would be an offence.
+#[test]
+fn a_storm_of_answers_on_a_bad_wire_conserves_credits() {
+    let seed = seed_from_env(69).unwrap();
+    println!("CXLMEM_SEED={seed}");
+    for seq in [false, true] {
+        let mut s = system(
+            true,
+            true,
+            Options {
+                seed,
+                ..Default::default()
+            },
+        );
+        if seq {
+            s.link_mut().offer_seq(true);
+            s.reset_link().unwrap();
+            assert!(s.link().has_seq() && s.link().has_bi());
+        }
+        let lost = if seq { 0.003 } else { 0.0 };
+        s.link_mut().set_faults(Faults::both(WireFaults {
+            ber: 1e-4,
+            burst: 0.01,
+            burst_bits: 16,
+            lose: lost,
+            repeat: lost,
+            swap: lost,
+            ..Default::default()
+        }));
+        let mut rng = Rng::new(seed);
+        let (base, _) = s.hdm_window();
+        let mut sent = 0u16;
+        while sent < 5_000 {
+            if s.link().room_for_birsp() {
+                let birsp = M2sBiRsp {
+                    opcode: M2sBiRspOpcode::ALL[rng.below(3) as usize],
+                    bi_tag: sent % TRACKERS,
+                    low_addr: rng.below(4) as u8,
+                    ..Default::default()
+                };
+                assert!(s.link_mut().send_birsp(&birsp));
+                sent += 1;
+            }
+            if s.home().open() < 64 && rng.chance(0.3) {
+                let op = if rng.chance(0.5) {
+                    Op::READ
+                } else {
+                    Op::write(rng.line())
+                };
+                s.post(base + rng.below(64) * LINE, op).unwrap();
+            }
+            s.run(rng.below(8));
+            assert!(s.link().credits().rsp <= TRACKERS);
+        }
+        s.run_until(400_000, "the last answers", |s| {
+            s.home().is_idle() && s.link().credits().rsp == TRACKERS
+        })
+        .unwrap();
+        s.link_mut().set_faults(Faults::default());
+        s.run(2_000);
+        assert_eq!(s.link().credits().rsp, TRACKERS);
+        assert_eq!(s.link().counters().birsps, 5_000);
+        assert_eq!(s.home().first_difference(), None);
+        assert_eq!(s.home().counters().strays + s.home().counters().timeouts, 0);
+        assert_eq!(s.mmio_read32(regs::RxProtocolErrors::OFFSET).unwrap(), 0);
+        let errors = s.mmio_read32(regs::RxCrcErrors::OFFSET).unwrap();
+        println!(
+            "SEQ {seq}: {errors} damaged flits, {:?}",
+            s.link().counters()
+        );
+        assert!(errors > 50);
+    }
+}
+
+/// Nobody has tag 9: the message is dropped and logged, its credit comes back, the link goes on.
+#[test]
+fn an_answer_to_nobody_is_logged() {
+    let mut s = system(true, true, Options::default());
+    let birsp = M2sBiRsp {
+        bi_tag: 9,
+        ..Default::default()
+    };
+    assert!(s.link_mut().send_birsp(&birsp));
+    s.run(500);
+    assert_eq!(s.link().credits().rsp, TRACKERS);
+    assert_eq!(s.mmio_read32(regs::RxProtocolErrors::OFFSET).unwrap(), 1);
+    let log: Vec<u32> = [regs::RasLog1::OFFSET, regs::RasLog2::OFFSET]
+        .into_iter()
+        .map(|offset| s.mmio_read32(offset).unwrap())
+        .collect();
+    assert_eq!(
+        u128::from(log[0]) | u128::from(log[1]) << 32,
+        birsp.pack(),
+        "slot 0 above the flit header"
+    );
+    traffic(&mut s, &mut Rng::new(1), 50);
+    assert_eq!(s.home().first_difference(), None);
+}

@@ -68,7 +68,7 @@ pub struct AnswerTag {
     pub again: Signal<Out, Bit>,
     seen: DFF<Bit>,
     kept: DFF<Bits<2>>,
-    before: Signal<Local, Bit>,
+    earlier: Signal<Local, Bit>,
     any: Signal<Local, Bit>,
 }
 
@@ -77,10 +77,10 @@ impl Logic for AnswerTag {
     fn update(&mut self) {
         dff_setup!(self, clock, seen, kept);
         self.any.next = self.hit0.val() | self.hit1.val() | self.hit2.val();
-        self.before.next = self.seen.q.val() & !self.first.val();
+        self.earlier.next = self.seen.q.val() & !self.first.val();
         if self.valid.val() {
-            self.seen.d.next = self.before.val() | self.any.val();
-            if !self.before.val() {
+            self.seen.d.next = self.earlier.val() | self.any.val();
+            if !self.earlier.val() {
                 self.kept.d.next = self.code2.val();
                 if self.hit1.val() {
                     self.kept.d.next = self.code1.val();
@@ -90,7 +90,7 @@ impl Logic for AnswerTag {
                 }
             }
         }
-        self.again.next = (self.before.val() & self.any.val())
+        self.again.next = (self.earlier.val() & self.any.val())
             | (self.hit0.val() & self.hit1.val())
             | (self.hit0.val() & self.hit2.val())
             | (self.hit1.val() & self.hit2.val());

@@ -208,11 +208,13 @@ pub enum Status {
     BadPointer = 11,
     /// Aborted by a reset.
     Aborted = 12,
+    /// The host did not give a line up (HDM-DB): no answer to a snoop in time, or no link.
+    NotReleased = 13,
 }
 
 impl Status {
     /// Every status, in code order.
-    pub const ALL: [Status; 13] = [
+    pub const ALL: [Status; 14] = [
         Status::Ok,
         Status::BadOpcode,
         Status::BadFlags,
@@ -226,6 +228,7 @@ impl Status {
         Status::Poison,
         Status::BadPointer,
         Status::Aborted,
+        Status::NotReleased,
     ];
 
     /// The status with this code, `None` if there is none.
@@ -256,6 +259,7 @@ impl fmt::Display for Status {
             Status::Poison => "poisoned data was read",
             Status::BadPointer => "a pointer is out of range or not aligned",
             Status::Aborted => "aborted by an engine reset",
+            Status::NotReleased => "the host did not give a line up in time, or the link is down",
         })
     }
 }

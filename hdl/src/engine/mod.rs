@@ -103,6 +103,8 @@ pub struct Engine {
     pub mem_rd_valid: Signal<Out, Bit>,
     pub mem_rd_ready: Signal<In, Bit>,
     pub mem_rd_line: Signal<Out, Bits<26>>,
+    /// The line is to leave the host's caches.
+    pub mem_rd_own: Signal<Out, Bit>,
     pub rsp_valid: Signal<In, Bit>,
     pub rsp_idx: Signal<In, Bits<2>>,
     pub rsp_data: Signal<In, Bits<128>>,
@@ -111,6 +113,11 @@ pub struct Engine {
     pub mem_wr_ready: Signal<In, Bit>,
     /// Every beat taken has been written.
     pub mem_wr_idle: Signal<In, Bit>,
+    /// A line was written; an access was refused, since the host did not give a line up.
+    pub mem_wr_done: Signal<In, Bit>,
+    pub mem_refused: Signal<In, Bit>,
+    /// Pages have no owner: every access goes past the directory.
+    pub device_coherent: Signal<In, Bit>,
     pub mem_wr_line: Signal<Out, Bits<26>>,
     pub mem_wr_idx: Signal<Out, Bits<2>>,
     pub mem_wr_data: Signal<Out, Bits<128>>,
@@ -147,6 +154,9 @@ pub struct Engine {
     limit: DFF<Bits<16>>,
     limit_status: DFF<Bits<8>>,
     done: DFF<Bits<16>>,
+    refused: DFF<Bit>,
+    /// Lines written before the first that was refused.
+    written: DFF<Bits<16>>,
     /// Address of a descriptor, a record or a host pointer, in 32-byte units.
     address: DFF<Bits<59>>,
     tx_active: DFF<Bit>,
@@ -206,6 +216,8 @@ impl Logic for Engine {
             limit,
             limit_status,
             done,
+            refused,
+            written,
             address,
             tx_active,
             tx_left,
@@ -243,6 +255,7 @@ impl Logic for Engine {
         self.rd_tag.next = self.host_read.rd_tag.val();
         self.mem_rd_valid.next = self.dev_read.mem_rd_valid.val();
         self.dev_read.mem_rd_ready.next = self.mem_rd_ready.val();
+        self.mem_rd_own.next = self.desc.is_to_host.val();
         self.mem_rd_line.next = self.dev_read.mem_rd_line.val();
         self.dev_read.rsp_valid.next = self.rsp_valid.val();
         self.dev_read.rsp_idx.next = self.rsp_idx.val();
@@ -505,8 +518,10 @@ impl Logic for Engine {
         self.admission.list.next = self.desc.list.val();
         self.admission.uses_device.next = self.desc.uses_device.val();
         self.admission.uses_host.next = self.desc.uses_host.val();
-        self.admission.scan.next =
-            self.desc.uses_device.val() & !self.desc.is_set_owner.val() & !self.desc.is_chase.val();
+        self.admission.scan.next = self.desc.uses_device.val()
+            & !self.desc.is_set_owner.val()
+            & !self.desc.is_chase.val()
+            & !self.device_coherent.val();
         self.admission.device_line.next = self.desc.device_line.val();
         self.admission.device_high.next = self.desc.device_high.val();
         self.admission.lines.next = self.desc.lines.val();
@@ -523,7 +538,7 @@ impl Logic for Engine {
         self.chase.capacity.next = self.capacity.val();
         self.chase.pointer.next = self.datapath.result.val();
         self.chase.taken.next = self.datapath.pointer_taken.val();
-        self.chase.owner.next = self.owner.read_data.val();
+        self.chase.owner.next = self.owner.read_data.val() | self.device_coherent.val();
         self.chase.failed.next = 0.into();
         if self.desc.host.val() {
             if self.data_error.q.val() {
@@ -531,6 +546,15 @@ impl Logic for Engine {
             }
         } else if self.poison_error.q.val() {
             self.chase.failed.next = 10.into();
+            if self.refused.q.val() {
+                self.chase.failed.next = 13.into();
+            }
+        }
+        if self.mem_refused.val() {
+            self.refused.d.next = true;
+        }
+        if self.mem_wr_done.val() & !self.refused.q.val() {
+            self.written.d.next = self.written.q.val() + 1;
         }
         self.owner.read.next = true;
         self.owner.read_address.next = self.admission.page.val();
@@ -583,6 +607,8 @@ impl Logic for Engine {
                 self.device.d.next = self.desc.device_line.val();
                 self.page.d.next = self.desc.device_line.val().get_bits::<20>(6);
                 self.done.d.next = 0.into();
+                self.refused.d.next = false;
+                self.written.d.next = 0.into();
                 self.state.d.next = State::Admit;
                 if self.desc.status.val().any() | self.desc.is_nop.val() {
                     self.state.d.next = State::Finish;
@@ -634,6 +660,13 @@ impl Logic for Engine {
                     self.state.d.next = State::Drain;
                 } else if self.from_device.val() & self.poison_error.q.val() {
                     self.status.d.next = 10.into();
+                    if self.refused.q.val() {
+                        self.status.d.next = 13.into();
+                    }
+                    self.state.d.next = State::Drain;
+                } else if self.to_memory.val() & self.refused.q.val() {
+                    self.status.d.next = 13.into();
+                    self.give_up.next = true;
                     self.state.d.next = State::Drain;
                 }
             }
@@ -681,6 +714,12 @@ impl Logic for Engine {
             State::Settle => {
                 if self.mem_wr_idle.val() {
                     self.state.d.next = State::Record;
+                    if self.to_memory.val() & self.refused.q.val() {
+                        self.done.d.next = self.written.q.val();
+                        if !self.status.q.val().any() {
+                            self.status.d.next = 13.into();
+                        }
+                    }
                 } else if self.patience.timed_out.val() {
                     self.ring.record_lost.next = true;
                     self.datapath.clear.next = true;

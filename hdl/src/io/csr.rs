@@ -70,6 +70,10 @@ pub struct Csr {
     pub hdm1_base: Signal<Out, Bits<24>>,
     pub hdm1_limit: Signal<Out, Bits<24>>,
     pub hdm1_dpa: Signal<Out, Bits<24>>,
+    pub hdm0_db: Signal<Out, Bit>,
+    pub hdm1_db: Signal<Out, Bit>,
+    pub coh_policy: Signal<Out, Bits<2>>,
+    pub snoop_timeout: Signal<Out, Bits<24>>,
     // events, one cycle each
     pub ev_rx_flit: Signal<In, Bit>,
     pub ev_crc_error: Signal<In, Bit>,
@@ -87,6 +91,8 @@ pub struct Csr {
     pub ev_reinit: Signal<In, Bit>,
     pub ev_abort: Signal<In, Bit>,
     pub ev_io_error: Signal<In, Bit>,
+    pub ev_snoop: Signal<In, Bit>,
+    pub ev_snoop_failure: Signal<In, Bit>,
     pub error_header: Signal<In, Bits<128>>,
     // engine
     pub eng_enable: Signal<Out, Bit>,
@@ -126,6 +132,8 @@ pub struct Csr {
     ctrl: DFF<Bits<5>>,
     limits: DFF<Bits<23>>,
     tail_limit: DFF<Bits<13>>,
+    policy: DFF<Bits<2>>,
+    patience: DFF<Bits<24>>,
     hdm_global: DFF<Bits<2>>,
     enable: DFF<Bit>,
     ring: DFF<Bits<58>>,
@@ -153,6 +161,8 @@ pub struct Csr {
     ctrl_reset: Param<Bits<5>>,
     limits_reset: Param<Bits<23>>,
     tail_reset: Param<Bits<13>>,
+    policy_reset: Param<Bits<2>>,
+    patience_reset: Param<Bits<24>>,
     timeout_reset: Param<Bits<32>>,
 }
 
@@ -169,6 +179,10 @@ impl Csr {
             ctrl_reset: Param::new(u64::from(regs::LinkCtrl::RESET).into()),
             limits_reset: Param::new(limits(regs::LlrLimits::RESET).into()),
             tail_reset: Param::new(u64::from(regs::LlrTail::RESET).into()),
+            policy_reset: Param::new(u64::from(regs::CohCtrl::RESET).into()),
+            patience_reset: Param::new(u64::from(regs::SnoopTimeout::RESET).into()),
+            hdm0: HdmDecoder::new(config.coherent()),
+            hdm1: HdmDecoder::new(config.coherent()),
             timeout_reset: Param::new(u64::from(regs::ENG_TIMEOUT_DEFAULT).into()),
             ..Self::default()
         }
@@ -189,6 +203,8 @@ impl Logic for Csr {
             ctrl,
             limits,
             tail_limit,
+            policy,
+            patience,
             hdm_global,
             enable,
             ring,
@@ -227,6 +243,8 @@ impl Logic for Csr {
         self.counters.event[11].next = self.ev_retry_request.val();
         self.counters.event[12].next = self.ev_replay.val();
         self.counters.event[13].next = self.ev_reinit.val();
+        self.counters.event[14].next = self.ev_snoop.val();
+        self.counters.event[15].next = self.ev_snoop_failure.val();
         self.msix.clock.next = self.clock.val();
         self.msix.reset.next = self.reset.val();
         self.msix.enable.next = self.cfg_msix_en.val();
@@ -333,6 +351,8 @@ impl Logic for Csr {
         self.hdm1_base.next = self.hdm1.base.val();
         self.hdm1_limit.next = self.hdm1.limit.val();
         self.hdm1_dpa.next = self.hdm1.dpa.val();
+        self.hdm0_db.next = self.hdm0.db.val();
+        self.hdm1_db.next = self.hdm1.db.val();
 
         // Events.
         self.cycles_lo.d.next = self.cycles_lo.q.val() + 1;
@@ -480,6 +500,12 @@ impl Logic for Csr {
                 Reg::LlrTail => {
                     self.tail_limit.d.next = self.bus_wdata.val().get_bits::<13>(0);
                 }
+                Reg::CohCtrl => {
+                    self.policy.d.next = self.bus_wdata.val().get_bits::<2>(0);
+                }
+                Reg::SnoopTimeout => {
+                    self.patience.d.next = self.bus_wdata.val().get_bits::<24>(0);
+                }
                 Reg::CounterCtrl => {
                     if self.bus_wdata.val().get_bit(0) {
                         self.counters.clear.next = true;
@@ -554,6 +580,8 @@ impl Logic for Csr {
         self.llr_max_num_retry.next = self.limits.q.val().get_bits::<5>(13);
         self.llr_max_num_phy_reinit.next = self.limits.q.val().get_bits::<5>(18);
         self.llr_tail.next = self.tail_limit.q.val();
+        self.coh_policy.next = self.policy.q.val();
+        self.snoop_timeout.next = self.patience.q.val();
         self.poison_on_miss.next = self.hdm_global.q.val().get_bit(0);
         self.hdm_enable.next = self.hdm_global.q.val().get_bit(1);
         self.eng_enable.next = self.enable.q.val();
@@ -570,6 +598,8 @@ impl Logic for Csr {
             self.ctrl.d.next = self.ctrl_reset.val();
             self.limits.d.next = self.limits_reset.val();
             self.tail_limit.d.next = self.tail_reset.val();
+            self.policy.d.next = self.policy_reset.val();
+            self.patience.d.next = self.patience_reset.val();
             self.hdm_global.d.next = 0.into();
             self.enable.d.next = false;
             self.ring.d.next = 0.into();

@@ -51,6 +51,12 @@ pub struct Io {
     pub hdm1_base: Signal<Out, Bits<24>>,
     pub hdm1_limit: Signal<Out, Bits<24>>,
     pub hdm1_dpa: Signal<Out, Bits<24>>,
+    pub hdm0_db: Signal<Out, Bit>,
+    pub hdm1_db: Signal<Out, Bit>,
+    pub coh_policy: Signal<Out, Bits<2>>,
+    pub snoop_timeout: Signal<Out, Bits<24>>,
+    /// The device's memory is device-coherent: no page has an owner.
+    pub device_coherent: Signal<In, Bit>,
     pub link_up: Signal<In, Bit>,
     pub link_aborted: Signal<In, Bit>,
     pub link_seq: Signal<In, Bit>,
@@ -73,6 +79,8 @@ pub struct Io {
     pub ev_reinit: Signal<In, Bit>,
     pub ev_abort: Signal<In, Bit>,
     pub ev_poison_rx: Signal<In, Bit>,
+    pub ev_snoop: Signal<In, Bit>,
+    pub ev_snoop_failure: Signal<In, Bit>,
     pub error_header: Signal<In, Bits<128>>,
     pub cfg_bdf: Signal<In, Bits<16>>,
     pub cfg_bme: Signal<In, Bit>,
@@ -82,6 +90,7 @@ pub struct Io {
     pub mem_rd_valid: Signal<Out, Bit>,
     pub mem_rd_ready: Signal<In, Bit>,
     pub mem_rd_line: Signal<Out, Bits<26>>,
+    pub mem_rd_own: Signal<Out, Bit>,
     pub rsp_valid: Signal<In, Bit>,
     pub rsp_idx: Signal<In, Bits<2>>,
     pub rsp_data: Signal<In, Bits<128>>,
@@ -89,6 +98,8 @@ pub struct Io {
     pub mem_wr_valid: Signal<Out, Bit>,
     pub mem_wr_ready: Signal<In, Bit>,
     pub mem_wr_idle: Signal<In, Bit>,
+    pub mem_wr_done: Signal<In, Bit>,
+    pub mem_refused: Signal<In, Bit>,
     pub mem_wr_line: Signal<Out, Bits<26>>,
     pub mem_wr_idx: Signal<Out, Bits<2>>,
     pub mem_wr_data: Signal<Out, Bits<128>>,
@@ -175,6 +186,13 @@ impl Logic for Io {
         self.hdm1_base.next = self.csr.hdm1_base.val();
         self.hdm1_limit.next = self.csr.hdm1_limit.val();
         self.hdm1_dpa.next = self.csr.hdm1_dpa.val();
+        self.hdm0_db.next = self.csr.hdm0_db.val();
+        self.hdm1_db.next = self.csr.hdm1_db.val();
+        self.coh_policy.next = self.csr.coh_policy.val();
+        self.snoop_timeout.next = self.csr.snoop_timeout.val();
+        self.csr.ev_snoop.next = self.ev_snoop.val();
+        self.csr.ev_snoop_failure.next = self.ev_snoop_failure.val();
+        self.engine.device_coherent.next = self.device_coherent.val();
         self.csr.link_up.next = self.link_up.val();
         self.csr.link_aborted.next = self.link_aborted.val();
         self.csr.link_seq.next = self.link_seq.val();
@@ -249,6 +267,7 @@ impl Logic for Io {
         self.mem_rd_valid.next = self.engine.mem_rd_valid.val();
         self.engine.mem_rd_ready.next = self.mem_rd_ready.val();
         self.mem_rd_line.next = self.engine.mem_rd_line.val();
+        self.mem_rd_own.next = self.engine.mem_rd_own.val();
         self.engine.rsp_valid.next = self.rsp_valid.val();
         self.engine.rsp_idx.next = self.rsp_idx.val();
         self.engine.rsp_data.next = self.rsp_data.val();
@@ -256,6 +275,8 @@ impl Logic for Io {
         self.mem_wr_valid.next = self.engine.mem_wr_valid.val();
         self.engine.mem_wr_ready.next = self.mem_wr_ready.val();
         self.engine.mem_wr_idle.next = self.mem_wr_idle.val();
+        self.engine.mem_wr_done.next = self.mem_wr_done.val();
+        self.engine.mem_refused.next = self.mem_refused.val();
         self.mem_wr_line.next = self.engine.mem_wr_line.val();
         self.mem_wr_idx.next = self.engine.mem_wr_idx.val();
         self.mem_wr_data.next = self.engine.mem_wr_data.val();

@@ -85,6 +85,8 @@ pub struct Request {
     pub be: Bits<1>,
     /// A committed HDM decoder covers the address and the line exists.
     pub hit: Bits<1>,
+    /// The decoder that covers the address is device-coherent (HDM-DB).
+    pub db: Bits<1>,
     /// DPA / 64; meaningful with `hit`.
     pub line: Bits<26>,
 }

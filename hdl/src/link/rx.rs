@@ -21,6 +21,7 @@ pub struct Rx {
     pub address: Signal<Out, Bits<46>>,
     pub hit: Signal<In, Bit>,
     pub line: Signal<In, Bits<26>>,
+    pub db: Signal<In, Bit>,
     // M2S Req queue head
     pub req_valid: Signal<Out, Bit>,
     pub req: Signal<Out, Request>,
@@ -402,6 +403,10 @@ impl Logic for Rx {
         self.request.next.hit = 0.into();
         if self.hit.val() {
             self.request.next.hit = 1.into();
+        }
+        self.request.next.db = 0.into();
+        if self.db.val() {
+            self.request.next.db = 1.into();
         }
         self.request.next.line = self.line.val();
 

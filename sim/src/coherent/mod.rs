@@ -5,6 +5,7 @@
 //! | Home agent: cores with private MESI caches, one request a line, snoops, conflict handshake | [`Agent`] |
 //! | A device for tests: directory, memory, its own accesses; random legal orders, mutants | [`model_device`] |
 //! | Is each message of the device one that the rules allow? | [`shadow`] |
+//! | Agent, device and shadow together, cycle by cycle | [`bench`] |
 //! | Are the values that everybody saw those of one memory? | [`history`] |
 //! | Litmus tests | [`litmus`] |
 //! | Random workload, coverage, shrinking of a failing run | [`workload`], [`cover`], [`shrink`] |
@@ -13,18 +14,19 @@
 //! The rules themselves are [`cxlmem_protocol::hdm_db`]; there is no second copy of them here.
 
 mod agent;
+pub mod bench;
 mod cache;
-//pub mod cover;
-//pub mod history;
+pub mod cover;
+pub mod history;
 //pub mod litmus;
 pub mod model_device;
 mod op;
 mod request;
 mod reset;
-//pub mod shadow;
-//pub mod shrink;
+pub mod shadow;
+pub mod shrink;
 mod snoop;
-//pub mod workload;
+pub mod workload;
 
 pub use agent::{Agent, AgentCounters, AgentOptions, Choices, Loss, LostLine, Ticket};
 pub use op::{AgentError, CoreOp, Done};
@@ -122,6 +124,8 @@ pub trait Endpoint: Port {
     fn start(&mut self, port: usize, address: u64, op: DeviceOp) -> bool;
     /// The result of the port's access, once: the line as it was before the access.
     fn finish(&mut self, port: usize) -> Option<Result<Line, DeviceError>>;
+    /// The first thing that the host did against the rules, if the device says so.
+    fn host_violation(&self) -> Option<String>;
 }
 
 /// Word `n` (0 to 7) of a line.

@@ -707,4 +707,9 @@ impl Endpoint for ModelDevice {
     fn finish(&mut self, port: usize) -> Option<Result<Line, DeviceError>> {
         self.ports.get_mut(port)?.result.take()
     }
+
+    fn host_violation(&self) -> Option<String> {
+        let (line, what) = self.violation?;
+        Some(format!("line {:#x}: {what}", line * LINE))
+    }
 }

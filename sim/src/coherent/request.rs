@@ -203,12 +203,16 @@ impl Agent {
             }
             _ => Row::RdA,
         };
-        let caches = !uncached;
         if !self.room_for(row, port) {
             return Turn::NoRoom;
         }
+        let caches = matches!(row, Row::RdA | Row::RdS | Row::RdData | Row::InvA);
         if caches && self.place(now, core, n, port).is_none() {
             return self.retry_place(core, active.line());
+        }
+        // The eviction may have taken the room.
+        if !self.room_for(row, port) {
+            return Turn::NoRoom;
         }
         self.send(now, n, row, Some(core), active.whole(), port);
         Turn::Sleeps
@@ -416,7 +420,7 @@ impl Agent {
             0
         } else {
             let Some(tag) = self.tags.take(pool, n) else {
-                return;
+                return self.violation(now, line, "agent: no tag for a request".into());
             };
             self.table.entries[n].pending = Some(Pending {
                 row,

@@ -187,7 +187,8 @@ impl<E: Endpoint> Bench<E> {
         self.device.step();
         while let Some(message) = self.device.receive() {
             if let Some(shadow) = &mut self.shadow {
-                shadow.receive(&message);
+                let device = &self.device;
+                shadow.receive(&message, |address| device.recorded(address));
             }
             self.agent.receive(now, &message);
         }

@@ -18,7 +18,7 @@ pub mod bench;
 mod cache;
 pub mod cover;
 pub mod history;
-//pub mod litmus;
+pub mod litmus;
 pub mod model_device;
 mod op;
 mod request;
@@ -31,6 +31,7 @@ pub mod workload;
 pub use agent::{Agent, AgentCounters, AgentOptions, Choices, Loss, LostLine, Ticket};
 pub use op::{AgentError, CoreOp, Done};
 
+use cxlmem_protocol::hdm_db::Dir;
 use cxlmem_protocol::msg::{M2sBiRsp, M2sReq, M2sRwd, S2mBiSnp, S2mDrs, S2mNdr};
 
 /// A line.
@@ -126,6 +127,11 @@ pub trait Endpoint: Port {
     fn finish(&mut self, port: usize) -> Option<Result<Line, DeviceError>>;
     /// The first thing that the host did against the rules, if the device says so.
     fn host_violation(&self) -> Option<String>;
+    /// What its directory records of the line at `address` now; `None` if it does not show that. Only coverage asks.
+    fn recorded(&self, address: u64) -> Option<Dir> {
+        let _ = address;
+        None
+    }
 }
 
 /// Word `n` (0 to 7) of a line.

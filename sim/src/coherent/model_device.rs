@@ -11,8 +11,8 @@ use cxlmem_protocol::hdm_db::{
     Write,
 };
 use cxlmem_protocol::msg::{
-    M2sBiRsp, M2sReq, M2sRwd, M2sRwdOpcode, MetaField, MetaValue, S2mBiSnp, S2mBiSnpOpcode, S2mDrs,
-    S2mNdr, S2mNdrOpcode,
+    M2sBiRsp, M2sReq, M2sRwd, MetaField, MetaValue, S2mBiSnp, S2mBiSnpOpcode, S2mDrs, S2mNdr,
+    S2mNdrOpcode,
 };
 use std::collections::VecDeque;
 
@@ -89,6 +89,40 @@ impl Mutant {
     ];
 }
 
+/// Probability that a channel with a message, or a port with an access, moves in a cycle.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Speeds {
+    /// M2S Req, and the Reqs that waited.
+    pub req: f64,
+    /// M2S RwD.
+    pub rwd: f64,
+    /// M2S BIRsp.
+    pub birsp: f64,
+    /// S2M NDR.
+    pub ndr: f64,
+    /// S2M DRS.
+    pub drs: f64,
+    /// S2M BISnp.
+    pub bisnp: f64,
+    /// The device's own ports.
+    pub port: f64,
+}
+
+impl Speeds {
+    /// The same for everything.
+    pub const fn all(p: f64) -> Self {
+        Self {
+            req: p,
+            rwd: p,
+            birsp: p,
+            ndr: p,
+            drs: p,
+            bisnp: p,
+            port: p,
+        }
+    }
+}
+
 /// Shape and behaviour of the device.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DeviceOptions {
@@ -100,8 +134,8 @@ pub struct DeviceOptions {
     pub ports: usize,
     /// What it grants.
     pub policy: Policy,
-    /// Probability that a channel or port with something to do does it in a cycle.
-    pub speed: f64,
+    /// How fast it is.
+    pub speed: Speeds,
     /// Seed of its choices.
     pub seed: u64,
     /// What it does wrong.
@@ -115,7 +149,7 @@ impl Default for DeviceOptions {
             entries: None,
             ports: 2,
             policy: Policy::default(),
-            speed: 0.5,
+            speed: Speeds::all(0.5),
             seed: 1,
             mutant: None,
         }
@@ -635,36 +669,33 @@ impl ModelDevice {
 impl Endpoint for ModelDevice {
     fn step(&mut self) {
         let speed = self.options.speed;
-        if let Some(birsp) = Self::pick(&mut self.rng, &mut self.birsp, speed) {
+        if let Some(birsp) = Self::pick(&mut self.rng, &mut self.birsp, speed.birsp) {
             self.step_birsp(&birsp);
         }
-        if !self.rwd.is_empty() && self.rng.chance(speed) {
+        if !self.rwd.is_empty() && self.rng.chance(speed.rwd) {
             // A conflict may come before an earlier write: nothing orders them.
             let n = self.rng.below(self.rwd.len() as u64) as usize;
             let msg = self.rwd.swap_remove(n);
-            debug_assert!(
-                msg.request.rule().rwd || msg.request.op == Op::Rwd(M2sRwdOpcode::BiConflict)
-            );
             self.serve(&msg);
         }
         if !self.req.is_empty() || !self.stalled.is_empty() {
-            self.step_req(speed);
+            self.step_req(speed.req);
         }
         self.step_evict();
         for port in 0..self.ports.len() {
-            if self.ports[port].access.is_some() && self.rng.chance(speed) {
+            if self.ports[port].access.is_some() && self.rng.chance(speed.port) {
                 self.step_port(port);
             }
         }
-        if !self.ndr.is_empty() && self.rng.chance(speed) {
+        if !self.ndr.is_empty() && self.rng.chance(speed.ndr) {
             if let Some(ndr) = self.ndr.pop_front() {
                 self.out.push_back(FromDevice::Ndr(ndr));
             }
         }
-        if let Some((drs, data)) = Self::pick(&mut self.rng, &mut self.drs, speed) {
+        if let Some((drs, data)) = Self::pick(&mut self.rng, &mut self.drs, speed.drs) {
             self.out.push_back(FromDevice::Drs(drs, data));
         }
-        if let Some(snoop) = Self::pick(&mut self.rng, &mut self.bisnp, speed) {
+        if let Some(snoop) = Self::pick(&mut self.rng, &mut self.bisnp, speed.bisnp) {
             self.out.push_back(FromDevice::BiSnp(snoop));
         }
     }
@@ -711,5 +742,9 @@ impl Endpoint for ModelDevice {
     fn host_violation(&self) -> Option<String> {
         let (line, what) = self.violation?;
         Some(format!("line {:#x}: {what}", line * LINE))
+    }
+
+    fn recorded(&self, address: u64) -> Option<Dir> {
+        self.line(address).map(|(_, dir)| dir)
     }
 }

@@ -371,10 +371,10 @@ impl Agent {
             Row::WrKeep,
         ];
         let held = self.table.entries[n].held;
-        let first = self.rng.below(ROWS.len() as u64) as usize;
-        let row = (0..ROWS.len())
-            .map(|turn| ROWS[(first + turn) % ROWS.len()])
-            .find(|row| host::may_issue(row.request(), held, false))?;
+        let allowed = |row: &Row| host::may_issue(row.request(), held, false);
+        let count = ROWS.iter().filter(|r| allowed(r)).count() as u64;
+        let nth = self.rng.below(count) as usize;
+        let row = ROWS.into_iter().filter(allowed).nth(nth)?;
         if !self.room_for(row, port) {
             return None;
         }

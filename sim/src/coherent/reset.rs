@@ -135,11 +135,4 @@ impl Agent {
         }
         Ok(())
     }
-
-    /// The outstanding request of a line, for messages.
-    #[cfg(test)]
-    pub(super) fn pending(&self, address: u64) -> Option<super::cache::Pending> {
-        let n = self.table.find(address / LINE)?;
-        self.table.entries[n].pending
-    }
 }

@@ -88,6 +88,8 @@ pub struct Shadow {
     error: Option<String>,
     messages: u64,
     widest: usize,
+    /// The directory's word on the line of the message being taken.
+    recorded: Option<Dir>,
 }
 
 fn codes(r: &Request) -> (u8, u8, u8, u8) {
@@ -114,6 +116,7 @@ impl Shadow {
             error: None,
             messages: 0,
             widest: 0,
+            recorded: None,
         }
     }
 
@@ -256,9 +259,15 @@ impl Shadow {
         }
     }
 
-    /// The device sends this.
-    pub fn receive(&mut self, message: &FromDevice) {
+    /// The device sends this. `recorded`: what its directory now says of a line at an address, if that shows; for coverage only.
+    pub fn receive(&mut self, message: &FromDevice, recorded: impl Fn(u64) -> Option<Dir>) {
         self.messages += 1;
+        let line = match message {
+            FromDevice::Ndr(ndr) => self.tags.get(&ndr.tag).map(|line| line * LINE),
+            FromDevice::Drs(..) => None,
+            FromDevice::BiSnp(snoop) => Some(snoop.address),
+        };
+        self.recorded = line.and_then(recorded);
         match message {
             FromDevice::Ndr(ndr) => self.ndr(ndr),
             FromDevice::Drs(drs, _) => self.drs(drs),
@@ -415,7 +424,10 @@ impl Shadow {
     }
 
     fn count(&mut self, line: u64, row: Option<Row>, race: Race, dir: impl Fn(&Guess) -> Dir) {
-        let dir = unanimous(&self.watch(line).guesses, dir);
+        let dir = match (race, self.recorded) {
+            (Race::Quiet, _) | (_, None) => unanimous(&self.watch(line).guesses, dir),
+            (_, recorded) => recorded,
+        };
         match (row, dir) {
             (Some(row), Some(dir)) => self.cover.reach(row, dir, race),
             _ => self.cover.unsure(),

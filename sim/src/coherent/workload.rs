@@ -3,7 +3,7 @@
 use super::bench::{Bench, Check, Failure};
 use super::cover::Cover;
 use super::history::{self, Event};
-use super::model_device::{DeviceOptions, ModelDevice, Mutant};
+use super::model_device::{DeviceOptions, ModelDevice, Mutant, Speeds};
 use super::shadow::Shadow;
 use super::shrink::shrink;
 use super::{
@@ -106,6 +106,17 @@ impl Setup {
             seed: below(u64::MAX),
             ..AgentOptions::default()
         };
+        // Each channel on its own, so that messages overtake each other.
+        let mut speed = || [0.05, 0.3, 0.9][below(3) as usize];
+        let speed = Speeds {
+            req: speed(),
+            rwd: speed(),
+            birsp: speed(),
+            ndr: speed(),
+            drs: speed(),
+            bisnp: speed(),
+            port: speed(),
+        };
         let device = DeviceOptions {
             lines,
             entries,
@@ -114,7 +125,7 @@ impl Setup {
                 shared_gets_e: below(2) == 0,
                 any_gets_e: below(2) == 0,
             },
-            speed: [0.1, 0.3, 0.6, 0.9][below(4) as usize],
+            speed,
             seed: below(u64::MAX),
             mutant: None,
         };
@@ -125,6 +136,18 @@ impl Setup {
             seed: below(u64::MAX),
             shadow: true,
         }
+    }
+
+    /// As [`Setup::random`], with a line or two that everybody wants at once: many races.
+    pub fn hot(seed: u64, ops: usize) -> Self {
+        let mut setup = Self::random(seed, ops);
+        let mut rng = Rng::new(seed);
+        setup.agent.cores = setup.agent.cores.min(2);
+        setup.agent.choices = Choices::ANYTHING;
+        setup.device.lines = 1 + rng.below(2);
+        setup.device.entries = setup.device.entries.map(|_| 1);
+        setup.device.ports = 1 + rng.below(3) as usize;
+        setup
     }
 
     /// The same with a broken device.

@@ -105,8 +105,8 @@ pub struct AgentCounters {
 /// Names an operation until it is polled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket {
-    core: u8,
-    number: u64,
+    pub(super) core: u8,
+    pub(super) number: u64,
 }
 
 /// What was lost on the way to [`Agent::link_reset`].

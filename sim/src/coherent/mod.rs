@@ -26,6 +26,8 @@ mod reset;
 pub mod shadow;
 pub mod shrink;
 mod snoop;
+#[cfg(test)]
+mod tests;
 pub mod workload;
 
 pub use agent::{Agent, AgentCounters, AgentOptions, Choices, Loss, LostLine, Ticket};

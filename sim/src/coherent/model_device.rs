@@ -60,7 +60,7 @@ pub enum Mutant {
     LosesCompletion,
     /// A second snoop before the first was answered.
     SnoopsTwice,
-    /// Requests starve: the device's own snoops go first.
+    /// A BIRsp is lost.
     LosesSnoopAnswer,
 }
 

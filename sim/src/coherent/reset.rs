@@ -34,7 +34,7 @@ impl Agent {
                     what: active.op.name(),
                     address: active.line() * LINE,
                     message: pending.map(|p| p.row),
-                    after: now - active.issued,
+                    after: now - pending.map_or(active.issued, |p| p.sent.min(active.issued)),
                 };
                 self.finish(core, Err(error));
             }
@@ -68,11 +68,22 @@ impl Agent {
             for tag in pending.map(|p| p.tag).into_iter().chain(tag) {
                 self.tags.release(tag);
             }
-            let written = pending.is_some_and(|p| (Row::WrA..=Row::WrKeep).contains(&p.row));
+            let row = pending.map(|p| p.row);
+            if loss == Loss::Link && matches!(row, Some(Row::WrA | Row::WrKeep)) {
+                // Arrived or not, the directory says A and the host has the last value: nothing is lost if it counts as dirty.
+                let e = &mut self.table.entries[n];
+                e.held = Held::M;
+                if let Some(owner) = e.owner {
+                    self.set_state(n, owner, CoreState::M);
+                }
+                continue;
+            }
+            let written = row.is_some_and(|r| (Row::WrA..=Row::WrKeep).contains(&r));
             let dirty = self.table.entries[n].held == Held::M;
-            let unknown = pending.is_some() || loss == Loss::Device;
+            let unknown = row.is_some() || loss == Loss::Device;
             if unknown && (dirty || written) {
-                let certain = dirty && loss == Loss::Device;
+                // What was not sent cannot have arrived.
+                let certain = dirty;
                 lost.push(LostLine { address, certain });
             }
             if unknown {

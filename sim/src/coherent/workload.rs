@@ -138,13 +138,54 @@ impl Setup {
         }
     }
 
-    /// As [`Setup::random`], with a line or two that everybody wants at once: many races.
+    /// As [`Setup::random`], with two lines that do not fit into the caches together and channels of very different speed: for the
+    /// races that need one message to wait while others come and go.
     pub fn hot(seed: u64, ops: usize) -> Self {
         let mut setup = Self::random(seed, ops);
         let mut rng = Rng::new(seed);
-        setup.agent.cores = setup.agent.cores.min(2);
-        setup.agent.choices = Choices::ANYTHING;
-        setup.device.lines = 1 + rng.below(2);
+        setup.agent = AgentOptions {
+            cores: 1 + rng.below(2) as usize,
+            sets: 1,
+            ways: 1,
+            choices: Choices {
+                uncached: 0.5,
+                clean_evict: 0.3,
+                ..Choices::ANYTHING
+            },
+            ..setup.agent
+        };
+        let fast = Speeds::all(0.9);
+        let mut speed = || [0.02, 0.2, 0.9][rng.below(3) as usize];
+        let mixed = Speeds {
+            req: speed(),
+            rwd: speed(),
+            birsp: speed(),
+            ndr: speed(),
+            drs: speed(),
+            bisnp: speed(),
+            port: 0.9,
+        };
+        setup.device.speed = match rng.below(4) {
+            // A snoop waits while the host writes back, drops and asks again.
+            0 => {
+                setup.agent.choices.extra = 0.6;
+                setup.agent.choices.uncached = 0.7;
+                setup.agent.choices.clean_evict = 0.0;
+                Speeds {
+                    bisnp: 0.02,
+                    rwd: 0.3,
+                    ..fast
+                }
+            }
+            // An answer is passed by a write, and the next snoop passes that one's completion.
+            1 => Speeds {
+                birsp: 0.08,
+                ndr: 0.02,
+                ..fast
+            },
+            _ => mixed,
+        };
+        setup.device.lines = 2;
         setup.device.entries = setup.device.entries.map(|_| 1);
         setup.device.ports = 1 + rng.below(3) as usize;
         setup

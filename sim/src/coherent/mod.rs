@@ -23,6 +23,7 @@ pub mod model_device;
 mod op;
 mod request;
 mod reset;
+pub mod rtl;
 pub mod shadow;
 pub mod shrink;
 mod snoop;

@@ -16,6 +16,7 @@
 mod agent;
 pub mod bench;
 mod cache;
+mod copies;
 pub mod cover;
 pub mod history;
 pub mod litmus;
@@ -23,6 +24,7 @@ pub mod model_device;
 mod op;
 mod request;
 mod reset;
+mod send;
 pub mod shadow;
 pub mod shrink;
 mod snoop;

@@ -16,6 +16,7 @@
 mod agent;
 pub mod bench;
 mod cache;
+mod copies;
 pub mod cover;
 pub mod history;
 pub mod litmus;
@@ -24,6 +25,7 @@ mod op;
 mod request;
 mod reset;
 pub mod rtl;
+mod send;
 pub mod shadow;
 pub mod shrink;
 mod snoop;

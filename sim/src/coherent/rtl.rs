@@ -57,16 +57,20 @@ impl RtlOptions {
             burst_bits: 16,
             lose: lost,
             repeat: lost,
-            swap: lost,
+            swap: 0.0,
             ..WireFaults::default()
         };
-        let faults = Faults {
-            tx_stall: [0.0, 0.3, 0.9][rng.below(3) as usize],
-            ..Faults::both(if rng.chance(0.5) {
-                wire
-            } else {
-                WireFaults::default()
-            })
+        let faults = if rng.chance(0.5) {
+            // A wire that stalls for long is another round trip than the one that TIMEOUT is made for.
+            Faults {
+                tx_stall: [0.0, 0.2][rng.below(2) as usize],
+                ..Faults::both(wire)
+            }
+        } else {
+            Faults {
+                tx_stall: [0.0, 0.3, 0.9][rng.below(3) as usize],
+                ..Faults::default()
+            }
         };
         Self {
             config,
@@ -224,6 +228,10 @@ impl Endpoint for RtlDevice {
         self.until_look -= 1;
         if self.until_look == 0 {
             self.until_look = LOOK;
+            if self.system.link().has_failed() {
+                let faults = self.system.options().faults;
+                self.violation = Some(format!("the link was given up; its faults: {faults:?}"));
+            }
             if self.violation.is_none() {
                 self.violation = self.look().unwrap_or_else(|e| Some(e.to_string()));
             }

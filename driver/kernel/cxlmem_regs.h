@@ -125,7 +125,7 @@
 
 /* HDM decoder capability (RO) */
 #define CXLMEM_HDM_CAP 0x1200
-#define CXLMEM_HDM_CAP__RESET 0x00500401u
+#define CXLMEM_HDM_CAP__RESET 0x00700401u
 #define CXLMEM_HDM_CAP_COUNT_CODE 0x0000000fu /* number of decoders, coded: 0 is one, 1 is two */
 #define CXLMEM_HDM_CAP_TARGET_COUNT 0x000000f0u /* 0: an endpoint */
 #define CXLMEM_HDM_CAP_INTERLEAVE_11_8 0x00000100u /* interleave on address bits 11:8: no */
@@ -259,6 +259,7 @@
 #define CXLMEM_LINK_CTRL_FREE_RUNNING 0x00000002u /* send a flit in every frame, empty ones too */
 #define CXLMEM_LINK_CTRL_OFFER_SEQ 0x00000004u /* offer sequence numbers in the CRC at the next INIT */
 #define CXLMEM_LINK_CTRL_VIRAL 0x00000008u /* contain: the next flit's CRC is spoiled once, RETRY.Ack says Viral, and all read data leaves as poison */
+#define CXLMEM_LINK_CTRL_OFFER_BI 0x00000010u /* offer back-invalidate (BI-68) at the next INIT */
 
 /* Link status (RO) */
 #define CXLMEM_LINK_STATUS 0x2044
@@ -267,6 +268,7 @@
 #define CXLMEM_LINK_STATUS_INIT_SENT 0x00000004u /* INIT.Param sent */
 #define CXLMEM_LINK_STATUS_ABORTED 0x00000008u /* given up after retries, or a rule was broken: ENABLE 0, then 1 starts anew */
 #define CXLMEM_LINK_STATUS_SEQ 0x00000010u /* sequence numbers are in the CRC: both ends offered them */
+#define CXLMEM_LINK_STATUS_BI 0x00000020u /* BI-68 is in force: both ends offered it */
 #define CXLMEM_LINK_STATUS_LOCAL 0x00070000u /* local retry state: 0 normal, 1 request to be sent, 2 answer awaited, 3 physical layer re-initialises, 4 aborted */
 #define CXLMEM_LINK_STATUS_REMOTE 0x00080000u /* remote retry state: an answer is to be sent */
 #define CXLMEM_LINK_STATUS_NUM_RETRY 0x01f00000u /* requests sent for the flit that is awaited */
@@ -287,6 +289,17 @@
 #define CXLMEM_LLR_TAIL 0x2050
 #define CXLMEM_LLR_TAIL__RESET 0x00000100u
 #define CXLMEM_LLR_TAIL_TAIL 0x00001fffu /* with SEQ: flit times without acknowledgement before an LLCRD is sent; 0 never */
+
+/* Coherence: what to grant where the protocol leaves the choice (RW) */
+#define CXLMEM_COH_CTRL 0x2060
+#define CXLMEM_COH_CTRL__RESET 0x00000002u
+#define CXLMEM_COH_CTRL_SHARED_GETS_E 0x00000001u /* a host that asks for S gets E unless it may hold S already */
+#define CXLMEM_COH_CTRL_ANY_GETS_E 0x00000002u /* MemRdData gets E */
+
+/* Back-invalidate: time for an answer (RW) */
+#define CXLMEM_SNOOP_TIMEOUT 0x2064
+#define CXLMEM_SNOOP_TIMEOUT__RESET 0x00020000u
+#define CXLMEM_SNOOP_TIMEOUT_CYCLES 0x00ffffffu /* the device's access fails after one to two times as many cycles */
 
 /* Flits received with a good CRC (RO) */
 #define CXLMEM_RX_FLITS 0x2080
@@ -339,6 +352,12 @@
 
 /* Re-initialisations of the physical layer asked for (RO) */
 #define CXLMEM_PHY_REINITS 0x20c0
+
+/* Back-invalidate snoops begun (RO) */
+#define CXLMEM_SNOOPS 0x20c4
+
+/* Back-invalidate snoops that ended without an answer in time (RO) */
+#define CXLMEM_SNOOP_FAILURES 0x20c8
 
 /* Engine control (RW) */
 #define CXLMEM_ENG_CTRL 0x2100

@@ -9,6 +9,20 @@ pub enum Backend {
     External,
 }
 
+/// How the directory of device-coherent memory (HDM-DB) is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Directory {
+    /// There is none: HDM-H only.
+    None,
+    /// An entry for every line.
+    FullMap,
+    /// A snoop filter: four ways of `2^set_bits` entries; it invalidates at the host to make room.
+    Filter {
+        /// log2 of the sets.
+        set_bits: usize,
+    },
+}
+
 /// Sizes of one controller. Widths are fixed by the protocol; depths and options are chosen here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -20,6 +34,8 @@ pub struct Config {
     pub line_bits: usize,
     /// Memory back end.
     pub backend: Backend,
+    /// Directory of device-coherent memory.
+    pub directory: Directory,
     /// Req trackers in use (at most 16).
     pub req_trackers: usize,
     /// RwD trackers and data buffers in use (at most 8).
@@ -41,6 +57,7 @@ pub const CONFIGS: &[Config] = &[
         id: 1,
         line_bits: 9,
         backend: Backend::Block,
+        directory: Directory::None,
         req_trackers: 2,
         rwd_trackers: 2,
         hdm_decoders: 1,
@@ -53,6 +70,7 @@ pub const CONFIGS: &[Config] = &[
         id: 2,
         line_bits: 9,
         backend: Backend::Block,
+        directory: Directory::FullMap,
         req_trackers: 8,
         rwd_trackers: 4,
         hdm_decoders: 1,
@@ -65,6 +83,7 @@ pub const CONFIGS: &[Config] = &[
         id: 3,
         line_bits: 12,
         backend: Backend::Block,
+        directory: Directory::FullMap,
         req_trackers: 16,
         rwd_trackers: 8,
         hdm_decoders: 2,
@@ -77,6 +96,7 @@ pub const CONFIGS: &[Config] = &[
         id: 4,
         line_bits: 19,
         backend: Backend::Block,
+        directory: Directory::Filter { set_bits: 10 },
         req_trackers: 16,
         rwd_trackers: 8,
         hdm_decoders: 2,
@@ -89,6 +109,7 @@ pub const CONFIGS: &[Config] = &[
         id: 5,
         line_bits: 22,
         backend: Backend::External,
+        directory: Directory::Filter { set_bits: 10 },
         req_trackers: 16,
         rwd_trackers: 8,
         hdm_decoders: 2,
@@ -107,6 +128,11 @@ impl Config {
     /// All configurations, smallest first.
     pub fn all() -> &'static [Config] {
         CONFIGS
+    }
+
+    /// Whether it has device-coherent memory and back-invalidate.
+    pub fn coherent(&self) -> bool {
+        self.directory != Directory::None
     }
 
     /// Capacity in bytes.

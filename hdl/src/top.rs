@@ -1,14 +1,18 @@
 //! The controller: joins link, coherence, memory, io and engine. Pins: `docs/developer/interfaces.md` section 1.
 
 use crate::coherence::hdm::Hdm;
+use crate::coherence::line_port::Command;
+use crate::coherence::local::LocalAccess;
+use crate::coherence::order::Order;
 use crate::coherence::reads::Reads;
 use crate::coherence::writes::Writes;
 use crate::config::{Backend, Config};
 use crate::io::Io;
+use crate::link::messages::Snoop;
 use crate::link::retry::LinkRetry;
 use crate::link::rx::Rx;
 use crate::link::tx::Tx;
-use crate::memory::arbiter::Arbiter;
+use crate::memory::arbiter::{Arbiter, Beat};
 use crate::memory::block::BlockMemory;
 use crate::prim::Param;
 use rust_hdl::prelude::*;
@@ -46,6 +50,23 @@ pub struct Top {
     pub cfg_bme: Signal<In, Bit>,
     pub cfg_msix_en: Signal<In, Bit>,
     pub cfg_msix_mask: Signal<In, Bit>,
+    // line port of an accelerator beside the controller: `coherence::line_port`
+    pub lp_valid: Signal<In, Bit>,
+    pub lp_ready: Signal<Out, Bit>,
+    pub lp_op: Signal<In, Bits<3>>,
+    pub lp_line: Signal<In, Bits<26>>,
+    pub lp_word: Signal<In, Bits<3>>,
+    pub lp_operand: Signal<In, Bits<64>>,
+    pub lp_swap: Signal<In, Bits<64>>,
+    pub lp_data_valid: Signal<In, Bit>,
+    pub lp_data_ready: Signal<Out, Bit>,
+    pub lp_data: Signal<In, Bits<128>>,
+    pub lp_data_be: Signal<In, Bits<16>>,
+    pub lp_out_valid: Signal<Out, Bit>,
+    pub lp_out_ready: Signal<In, Bit>,
+    pub lp_out_data: Signal<Out, Bits<128>>,
+    pub lp_out_last: Signal<Out, Bit>,
+    pub lp_out_status: Signal<Out, Bits<2>>,
     // external memory port
     pub ext_rd_valid: Signal<Out, Bit>,
     pub ext_rd_ready: Signal<In, Bit>,
@@ -75,6 +96,8 @@ pub struct Top {
     retry: LinkRetry,
     reads: Reads,
     writes: Writes,
+    order: Order,
+    local_access: LocalAccess,
     arbiter: Arbiter,
     memory: BlockMemory,
     /// NDR entries reserved or queued.
@@ -87,11 +110,20 @@ pub struct Top {
     error_header: DFF<Bits<128>>,
     load: Signal<Local, Bits<6>>,
     seq: Signal<Local, Bit>,
+    /// BI-68 is in force.
+    bi: DFF<Bit>,
+    extended: Signal<Local, Bit>,
+    snoop: Signal<Local, Snoop>,
     /// Room for both paths to reserve in the same cycle.
     ndr_room: DFF<Bit>,
     ndr_next: Signal<Local, Bits<6>>,
     ndr_more: Signal<Local, Bits<6>>,
+    command: Signal<Local, Command>,
+    port_out_data: Signal<Local, Bits<128>>,
+    beat: Signal<Local, Beat>,
     external: Param<Bit>,
+    /// It has a directory.
+    coherent: Param<Bit>,
 }
 
 impl Top {
@@ -103,8 +135,11 @@ impl Top {
             tx: Tx::new(config),
             reads: Reads::new(config),
             writes: Writes::new(config),
+            order: Order::new(config),
+            local_access: LocalAccess::new(config),
             memory: BlockMemory::new(if external { 1 } else { config.line_bits }),
             external: Param::new(external),
+            coherent: Param::new(config.coherent()),
             ..Default::default()
         }
     }
@@ -120,6 +155,7 @@ impl Logic for Top {
             ndr_room,
             dev_load,
             link_down,
+            bi,
             error_seen,
             error_header
         );
@@ -130,6 +166,8 @@ impl Logic for Top {
         self.retry.clock.next = self.clock.val();
         self.reads.clock.next = self.clock.val();
         self.writes.clock.next = self.clock.val();
+        self.order.clock.next = self.clock.val();
+        self.local_access.clock.next = self.clock.val();
         self.arbiter.clock.next = self.clock.val();
         self.memory.clock.next = self.clock.val();
 
@@ -141,6 +179,8 @@ impl Logic for Top {
         self.io.reset.next = self.reset.val();
         self.arbiter.reset.next = self.reset.val();
         self.memory.reset.next = self.reset.val();
+        self.order.reset.next = self.reset.val();
+        self.local_access.reset.next = self.reset.val();
         self.rx.reset.next = self.link_down.q.val();
         self.tx.reset.next = self.link_down.q.val();
         self.retry.reset.next = self.link_down.q.val();
@@ -181,11 +221,14 @@ impl Logic for Top {
         self.hdm.base1.next = self.io.hdm1_base.val();
         self.hdm.limit1.next = self.io.hdm1_limit.val();
         self.hdm.dpa1.next = self.io.hdm1_dpa.val();
+        self.hdm.db0.next = self.io.hdm0_db.val();
+        self.hdm.db1.next = self.io.hdm1_db.val();
         self.reads.poison_on_miss.next = self.io.poison_on_miss.val();
 
         self.hdm.address.next = self.rx.address.val();
         self.rx.hit.next = self.hdm.hit.val();
         self.rx.line.next = self.hdm.line.val();
+        self.rx.db.next = self.hdm.db.val();
 
         // Receiver to the request and write paths
         self.reads.req_valid.next = self.rx.req_valid.val();
@@ -211,7 +254,7 @@ impl Logic for Top {
         self.tx.ndr_write.next = self.reads.ndr_write.val() | self.writes.ndr_write.val();
         self.writes.ndr_ready.next = !self.reads.ndr_write.val();
         if self.reads.ndr_write.val() {
-            self.tx.ndr.next = self.reads.completion.val();
+            self.tx.ndr.next = self.reads.ndr_completion.val();
         } else {
             self.tx.ndr.next = self.writes.completion.val();
         }
@@ -263,12 +306,27 @@ impl Logic for Top {
         self.phy_reinit.next = self.retry.phy_reinit.val();
         self.link_enabled.next = !self.link_down.q.val();
         self.rx.phy_down.next = self.phy_down.val();
-        // Both ends offered sequence numbers: 0xB16, and bit 0.
-        self.seq.next = self.io.link_offer_seq.val()
-            & (self.rx.signature.val().get_bits::<12>(4) == 0xB16)
-            & self.rx.signature.val().get_bit(0);
+        // What both ends offered in INIT.Param: 0xB16, bit 0 sequence numbers, bit 3 back-invalidate.
+        self.extended.next = self.rx.signature.val().get_bits::<12>(4) == 0xB16;
+        self.seq.next =
+            self.tx.offered_seq.val() & self.extended.val() & self.rx.signature.val().get_bit(0);
         self.tx.offer_seq.next = self.io.link_offer_seq.val();
         self.tx.seq.next = self.seq.val();
+        self.bi.d.next = self.tx.offered_bi.val()
+            & self.extended.val()
+            & self.rx.signature.val().get_bit(3)
+            & !self.link_down.q.val();
+        self.tx.offer_bi.next = self.io.link_offer_bi.val() & self.coherent.val();
+        self.tx.bi.next = self.bi.q.val();
+        self.rx.bi.next = self.bi.q.val();
+        self.io.link_bi.next = self.bi.q.val();
+        self.tx.snoop_credit.next = self.rx.snoop_credit.val();
+        self.tx.answers.next = self.rx.answers.val();
+        self.snoop.next.opcode = self.order.snoop_opcode.val();
+        self.snoop.next.tag = self.order.snoop.val().tag;
+        self.snoop.next.address = self.order.snoop.val().address;
+        self.tx.snoop.next = self.snoop.val();
+        self.tx.snoop_valid.next = self.order.snoop_valid.val();
         self.tx.viral.next = self.io.link_viral.val();
         self.retry.viral.next = self.io.link_viral.val();
         self.rx.flit_number.next = 0.into();
@@ -318,7 +376,7 @@ impl Logic for Top {
         self.io.ev_abort.next = self.retry.ev_abort.val();
         self.io.init_received.next = self.rx.init_received.val();
         self.io.init_sent.next = self.tx.init_sent.val();
-        self.io.media_ready.next = true;
+        self.io.media_ready.next = self.order.swept.val();
 
         // Events
         self.io.ev_rx_flit.next = self.rx.ev_flit.val();
@@ -341,7 +399,8 @@ impl Logic for Top {
         self.io.ev_protocol_error.next = self.error_seen.q.val();
         self.error_seen.d.next = self.rx.ev_protocol_error.val()
             | self.reads.ev_error.val()
-            | self.writes.ev_error.val();
+            | self.writes.ev_error.val()
+            | self.order.ev_wrong_answer.val();
         self.io.ev_nxm.next = self.reads.ev_nxm.val() | self.writes.ev_nxm.val();
 
         // Memory clients
@@ -360,19 +419,107 @@ impl Logic for Top {
         self.arbiter.link_wr_poison.next = self.writes.wr_poison.val();
         self.arbiter.link_wr_meta_we.next = self.writes.wr_meta_we.val();
         self.writes.wr_ready.next = self.arbiter.link_wr_ready.val();
-        self.arbiter.engine_rd_valid.next = self.io.mem_rd_valid.val();
-        self.arbiter.engine_rd_line.next = self.io.mem_rd_line.val();
-        self.io.mem_rd_ready.next = self.arbiter.engine_rd_ready.val();
-        self.io.rsp_valid.next = self.arbiter.engine_rsp_valid.val();
-        self.arbiter.engine_wr_valid.next = self.io.mem_wr_valid.val();
-        self.arbiter.engine_wr_line.next = self.io.mem_wr_line.val();
-        self.arbiter.engine_wr_idx.next = self.io.mem_wr_idx.val();
-        self.arbiter.engine_wr_data.next = self.io.mem_wr_data.val();
-        self.arbiter.engine_wr_be.next = self.io.mem_wr_be.val();
-        self.arbiter.engine_wr_poison_we.next = self.io.mem_wr_poison_we.val();
-        self.arbiter.engine_wr_poison.next = self.io.mem_wr_poison.val();
-        self.io.mem_wr_ready.next = self.arbiter.engine_wr_ready.val();
-        self.io.mem_wr_idle.next = self.arbiter.engine_wr_idle.val();
+        self.arbiter.local_rd_valid.next = self.local_access.rd_valid.val();
+        self.arbiter.local_rd_line.next = self.local_access.rd_line.val();
+        self.local_access.rd_ready.next = self.arbiter.local_rd_ready.val();
+        self.local_access.rsp_valid.next = self.arbiter.local_rsp_valid.val();
+        self.arbiter.local_wr_valid.next = self.local_access.wr_valid.val();
+        self.arbiter.local_wr.next = self.local_access.wr.val();
+        self.local_access.wr_ready.next = self.arbiter.local_wr_ready.val();
+
+        // The device's own accesses
+        self.local_access.engine_rd_valid.next = self.io.mem_rd_valid.val();
+        self.local_access.engine_rd_line.next = self.io.mem_rd_line.val();
+        self.local_access.engine_rd_own.next = self.io.mem_rd_own.val();
+        self.io.mem_rd_ready.next = self.local_access.engine_rd_ready.val();
+        self.io.rsp_valid.next = self.local_access.engine_rsp_valid.val();
+        self.local_access.engine_wr_valid.next = self.io.mem_wr_valid.val();
+        self.beat.next.line = self.io.mem_wr_line.val();
+        self.beat.next.idx = self.io.mem_wr_idx.val();
+        self.beat.next.data = self.io.mem_wr_data.val();
+        self.beat.next.be = self.io.mem_wr_be.val();
+        self.beat.next.poison_we = self.io.mem_wr_poison_we.val();
+        self.beat.next.poison = self.io.mem_wr_poison.val();
+        self.local_access.engine_wr.next = self.beat.val();
+        self.local_access.engine_wr_drop.next = self.io.mem_wr_drop.val();
+        self.io.mem_wr_ready.next = self.local_access.engine_wr_ready.val();
+        self.io.mem_wr_idle.next = self.local_access.engine_wr_idle.val();
+        self.io.mem_wr_done.next = self.local_access.engine_wr_done.val();
+        self.io.mem_refused.next = self.local_access.engine_refused.val();
+        self.local_access.atomic_valid.next = self.io.port_valid.val();
+        self.io.port_ready.next = self.local_access.atomic_ready.val();
+        self.local_access.atomic.next = self.io.port.val();
+        self.io.port_out_valid.next = self.local_access.atomic_out_valid.val();
+        self.port_out_data.next = self.local_access.port_out_data.val();
+        self.io.port_out_data.next = self.port_out_data.val().get_bits::<64>(0);
+        self.io.port_out_status.next = self.local_access.port_out_status.val();
+        self.local_access.port_cmd_valid.next = self.lp_valid.val();
+        self.lp_ready.next = self.local_access.port_cmd_ready.val();
+        self.command.next.op = self.lp_op.val();
+        self.command.next.line = self.lp_line.val();
+        self.command.next.word = self.lp_word.val();
+        self.command.next.operand = self.lp_operand.val();
+        self.command.next.swap = self.lp_swap.val();
+        self.local_access.port_cmd.next = self.command.val();
+        self.local_access.port_data_valid.next = self.lp_data_valid.val();
+        self.lp_data_ready.next = self.local_access.port_data_ready.val();
+        self.local_access.port_data.next = self.lp_data.val();
+        self.local_access.port_data_be.next = self.lp_data_be.val();
+        self.lp_out_valid.next = self.local_access.port_out_valid.val();
+        self.local_access.port_out_ready.next = self.lp_out_ready.val();
+        self.lp_out_data.next = self.local_access.port_out_data.val();
+        self.lp_out_last.next = self.local_access.port_out_last.val();
+        self.lp_out_status.next = self.local_access.port_out_status.val();
+
+        // The point of coherence
+        self.order.policy.next = self.io.coh_policy.val();
+        self.order.snoop_timeout.next = self.io.snoop_timeout.val();
+        self.order.link_down.next = self.link_down.q.val() | !self.bi.q.val();
+        self.order.req_ask.next = self.reads.dir_ask.val();
+        self.order.req_line.next = self.reads.head_line.val();
+        self.order.req_next.next = self.reads.dir_next.val();
+        self.order.req_held.next = self.reads.dir_held.val();
+        self.reads.dir_go.next = self.order.req_go.val();
+        self.reads.dir_second.next = self.order.req_second.val();
+        self.reads.dir_grant.next = self.order.req_grant.val();
+        self.reads.dir_state.next = self.order.req_dir.val();
+        self.order.rwd_ask.next = self.writes.dir_ask.val();
+        self.order.rwd_line.next = self.writes.head_line.val();
+        self.order.rwd_next.next = self.writes.dir_next.val();
+        self.order.rwd_owner.next = self.writes.dir_owner.val();
+        self.order.rwd_conflict.next = self.writes.dir_conflict.val();
+        self.order.rwd_allowed.next = self.writes.dir_allowed.val();
+        self.writes.dir_done.next = self.order.rwd_done.val();
+        self.writes.dir_wrong.next = self.order.rwd_wrong.val();
+        self.order.local_ask.next = self.local_access.ask.val();
+        self.order.local_line0.next = self.local_access.line0.val();
+        self.order.local_line1.next = self.local_access.line1.val();
+        self.order.local_line2.next = self.local_access.line2.val();
+        self.order.local_access0.next = self.local_access.access0.val();
+        self.order.local_access1.next = self.local_access.access1.val();
+        self.order.local_access2.next = self.local_access.access2.val();
+        self.local_access.snooped.next = self.order.local_snooped.val();
+        self.local_access.serve.next = self.order.local_serve.val();
+        self.local_access.fail.next = self.order.local_fail.val();
+        self.local_access.lookup.next = self.order.lookup.val();
+        self.reads.dir_lookup.next = self.order.lookup.val();
+        self.writes.dir_lookup.next = self.order.lookup.val();
+        self.order.local_matched.next = self.local_access.matched.val();
+        self.order.req_matched.next = self.reads.dir_matched.val();
+        self.order.rwd_matched.next = self.writes.dir_matched.val();
+        self.hdm.back_line.next = self.order.next_line.val();
+        self.order.next_address.next = self.hdm.back_address.val();
+        self.order.answer_valid.next = self.rx.answer_valid.val();
+        self.order.answer_codes.next = self.rx.answer_codes.val();
+        self.order.snoop_pop.next = self.tx.snoop_pop.val();
+        self.io.ev_snoop.next = self.order.ev_snoop.val();
+        self.io.ev_snoop_failure.next = self.order.ev_timeout.val();
+        // Configurations hold less than a decoder's granule: the first one that covers it decides.
+        self.io.device_coherent.next =
+            (self.io.hdm0_committed.val() & self.io.hdm0_db.val() & (self.io.hdm0_dpa.val() == 0))
+                | (self.io.hdm1_committed.val()
+                    & self.io.hdm1_db.val()
+                    & (self.io.hdm1_dpa.val() == 0));
 
         // Memory: block RAM inside, or the same port at the pins
         self.memory.rd_line.next = self.arbiter.rd_line.val();
@@ -413,8 +560,12 @@ impl Logic for Top {
             self.reads.rsp_poison.next = self.ext_rsp_poison.val();
             self.reads.rsp_meta.next = self.ext_rsp_meta.val();
             self.io.rsp_idx.next = self.ext_rsp_idx.val();
+            self.local_access.rsp_idx.next = self.ext_rsp_idx.val();
+            self.local_access.rsp_data.next = self.ext_rsp_data.val();
+            self.local_access.rsp_poison.next = self.ext_rsp_poison.val();
             self.io.rsp_data.next = self.ext_rsp_data.val();
-            self.io.rsp_poison.next = self.ext_rsp_poison.val();
+            self.io.rsp_poison.next =
+                self.ext_rsp_poison.val() | self.local_access.engine_rsp_bad.val();
         } else {
             self.arbiter.rd_ready.next = self.memory.rd_ready.val();
             self.arbiter.wr_ready.next = self.memory.wr_ready.val();
@@ -425,8 +576,12 @@ impl Logic for Top {
             self.reads.rsp_poison.next = self.memory.rsp_poison.val();
             self.reads.rsp_meta.next = self.memory.rsp_meta.val();
             self.io.rsp_idx.next = self.memory.rsp_idx.val();
+            self.local_access.rsp_idx.next = self.memory.rsp_idx.val();
+            self.local_access.rsp_data.next = self.memory.rsp_data.val();
+            self.local_access.rsp_poison.next = self.memory.rsp_poison.val();
             self.io.rsp_data.next = self.memory.rsp_data.val();
-            self.io.rsp_poison.next = self.memory.rsp_poison.val();
+            self.io.rsp_poison.next =
+                self.memory.rsp_poison.val() | self.local_access.engine_rsp_bad.val();
         }
     }
 }

@@ -6,7 +6,7 @@
 use cxlmem_hdl::top::Top;
 use cxlmem_hdl::Config;
 use cxlmem_protocol::crc;
-use cxlmem_protocol::flit::control::Control;
+use cxlmem_protocol::flit::control::{self, Control};
 use cxlmem_protocol::flit::FlitHeader;
 use cxlmem_protocol::regs;
 use cxlmem_sim::rng::{seed_from_env, Rng};
@@ -54,7 +54,8 @@ impl Stimulus {
         s.mmio_write(regs::Hdm0SizeLo::OFFSET, 0x1000_0000);
         s.mmio_write(regs::Hdm0Ctrl::OFFSET, 0x1200);
         s.mmio_write(regs::HdmGlobalCtrl::OFFSET, 3);
-        s.mmio_write(regs::LinkCtrl::OFFSET, 1);
+        let control = regs::LinkCtrl::ENABLE.mask() | regs::LinkCtrl::OFFER_BI.mask();
+        s.mmio_write(regs::LinkCtrl::OFFSET, control);
         s
     }
 
@@ -97,9 +98,9 @@ impl Stimulus {
     }
 
     fn random_flit(&mut self) {
-        let format = |r: u64| [0, 0, 0, 4, 5, 0, 4, 5][r as usize & 7] as u128;
+        let format = |r: u64| [0, 0, 0, 4, 5, 0, 4, 6][r as usize & 7] as u128;
         let f: Vec<u128> = (0..3).map(|_| format(self.rng.next_u64())).collect();
-        let head = if self.rng.chance(0.5) { 4u128 } else { 5 };
+        let head = [4u128, 5, 4, 5, 7][self.rng.below(5) as usize];
         let be = u128::from(self.rng.chance(0.2));
         let credits = u128::from(self.rng.below(1 << 12)) << 20;
         let header = be << 3 | 1 << 4 | head << 5 | f[0] << 8 | f[1] << 11 | f[2] << 14 | credits;
@@ -125,7 +126,7 @@ impl Stimulus {
             let init = Control::InitParam {
                 version: 2,
                 llr_wrap: 9,
-                signature: 0,
+                signature: control::signature(control::BI68),
             };
             self.flit(init.flit(FlitHeader::default()).slots);
             // LLCRD: 64 response and 64 data credits.

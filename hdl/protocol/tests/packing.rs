@@ -4,7 +4,9 @@ mod common;
 
 use cxlmem_protocol::flit::{control::Control, format, Credits, Direction, Flit};
 use cxlmem_protocol::msg::*;
-use cxlmem_protocol::pack::{Event, Extensions, M2sPacker, Read, Receiver, S2mPacker, Write};
+use cxlmem_protocol::pack::{
+    Event, Extensions, M2sPacker, Read, Receiver, Refused, S2mPacker, Write,
+};
 
 /// xorshift64*: enough for traffic, replayable from its seed.
 struct Rng(u64);
@@ -132,6 +134,7 @@ fn check_rules(direction: Direction, flit: &Flit, roll: u32) {
 fn m2s_random_mix_arrives_whole() {
     let mut rng = Rng::new();
     let mut packer = M2sPacker::<16, 16>::new();
+    packer.set_bi68(true);
     let mut receiver = Receiver::new(Direction::M2s, BI68);
     let (mut reqs, mut writes, mut birsps) = (Vec::new(), Vec::new(), Vec::new());
     let (mut got_reqs, mut got_writes, mut got_birsps) = (Vec::new(), Vec::new(), Vec::new());
@@ -229,6 +232,7 @@ fn m2s_random_mix_arrives_whole() {
 fn s2m_random_mix_arrives_whole() {
     let mut rng = Rng::new();
     let mut packer = S2mPacker::<16, 16>::new();
+    packer.set_bi68(true);
     let mut receiver = Receiver::new(Direction::S2m, BI68);
     let (mut ndrs, mut reads, mut bisnps) = (Vec::new(), Vec::new(), Vec::new());
     let (mut got_ndrs, mut got_reads, mut got_bisnps) = (Vec::new(), Vec::new(), Vec::new());
@@ -453,4 +457,88 @@ fn idle_link_returns_credits_and_acks_in_llcrd() {
     );
     assert_eq!(acks, 21);
     assert_eq!(flits, 3, "100 = 64 + 32 + 4");
+}
+
+#[test]
+fn bi68_is_refused_until_it_is_agreed_on() {
+    let mut host = M2sPacker::<4, 4>::new();
+    let mut device = S2mPacker::<4, 4>::new();
+    host.grant(PLENTY);
+    device.grant(PLENTY);
+    assert_eq!(host.push_birsp(&M2sBiRsp::default()), Err(Refused::Off));
+    assert_eq!(device.push_bisnp(&S2mBiSnp::default()), Err(Refused::Off));
+    assert!(host.next_flit().is_none() && device.next_flit().is_none());
+    host.set_bi68(true);
+    device.set_bi68(true);
+    while host.push_birsp(&M2sBiRsp::default()).is_ok() {}
+    let full = host.push_birsp(&M2sBiRsp::default()).unwrap_err();
+    assert!(
+        matches!(full, Refused::Full(_)) && full.to_string().contains("BIRsp"),
+        "{full}"
+    );
+    assert_eq!(device.push_bisnp(&S2mBiSnp::default()), Ok(()));
+}
+
+/// Where the messages sit (cxl-mem 8.2), in bits written out here: three answers in two slots, a snoop, a snoop beside an NDR.
+#[test]
+fn bi68_flits_as_bits() {
+    let mut host = M2sPacker::<4, 4>::new();
+    host.set_bi68(true);
+    host.grant(PLENTY);
+    for bi_tag in 1..=4 {
+        let opcode = M2sBiRspOpcode::BiRspS;
+        host.push_birsp(&M2sBiRsp {
+            opcode,
+            bi_tag,
+            ..Default::default()
+        })
+        .unwrap();
+    }
+    let birsp = |tag: u128| 1 | 1 << 1 | tag << 17;
+    let flit = host.next_flit().unwrap();
+    assert_eq!(flit.header().slot(0), 7);
+    assert_eq!(flit.header().slot(1), 6);
+    assert_eq!(flit.slots[0] >> 32, birsp(1) | birsp(2) << 40);
+    assert_eq!(flit.slots[1..], [birsp(3), 0, 0], "three in a flit at most");
+    assert_eq!(host.next_flit().unwrap().slots[0] >> 32, birsp(4));
+
+    let mut device = S2mPacker::<4, 4>::new();
+    device.set_bi68(true);
+    device.grant(PLENTY);
+    for bi_tag in 1..=2 {
+        let snoop = S2mBiSnp {
+            opcode: S2mBiSnpOpcode::BiSnpInv,
+            bi_tag,
+            address: 0x1_0000_0040,
+            ..Default::default()
+        };
+        device.push_bisnp(&snoop).unwrap();
+    }
+    let ndr = S2mNdr {
+        tag: 9,
+        ..Default::default()
+    };
+    device.push_ndr(&ndr).unwrap();
+    let bisnp = |tag: u128| 1 | 2 << 1 | tag << 17 | (0x1_0000_0040 >> 6) << 29;
+    let flits: Vec<Flit> = std::iter::from_fn(|| device.next_flit()).collect();
+    let slots: Vec<(u8, u128)> = flits
+        .iter()
+        .flat_map(|f| {
+            (0..4).map(|n| {
+                (
+                    f.header().slot(n),
+                    if n == 0 { f.slots[0] >> 32 } else { f.slots[n] },
+                )
+            })
+        })
+        .filter(|(_, content)| *content != 0)
+        .collect();
+    assert_eq!(
+        slots,
+        [
+            (4, ndr.pack() & 0x0fff_ffff | ndr.pack() >> 28 << 58),
+            (7, bisnp(1)),
+            (7, bisnp(2))
+        ]
+    );
 }

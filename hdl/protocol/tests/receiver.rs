@@ -4,7 +4,7 @@ mod common;
 
 use bitvec::prelude::*;
 use cxlmem_protocol::flit::{
-    control::{Control, BI68_SIGNATURE},
+    control::{self, Control},
     format::{self, Class, Kind},
     take_nibble, view, Credits, Direction, Flit, FlitHeader,
 };
@@ -508,7 +508,7 @@ fn empty_and_control_flits() {
         Control::InitParam {
             version: 2,
             llr_wrap: 9,
-            signature: BI68_SIGNATURE,
+            signature: control::signature(control::BI68),
         },
     ];
     for control in controls {

@@ -17,11 +17,19 @@ pub struct Hdm {
     pub base1: Signal<In, Bits<24>>,
     pub limit1: Signal<In, Bits<24>>,
     pub dpa1: Signal<In, Bits<24>>,
+    /// The decoder is device-coherent (HDM-DB).
+    pub db0: Signal<In, Bit>,
+    pub db1: Signal<In, Bit>,
     /// HPA[51:6].
     pub address: Signal<In, Bits<46>>,
     pub hit: Signal<Out, Bit>,
     /// DPA / 64.
     pub line: Signal<Out, Bits<26>>,
+    /// A device-coherent decoder takes the address.
+    pub db: Signal<Out, Bit>,
+    // and back: a line's host physical address
+    pub back_line: Signal<In, Bits<26>>,
+    pub back_address: Signal<Out, Bits<46>>,
     delta0: DFF<Bits<24>>,
     delta1: DFF<Bits<24>>,
     high: Signal<Local, Bits<24>>,
@@ -30,6 +38,8 @@ pub struct Hdm {
     dpa: Signal<Local, Bits<24>>,
     found: Signal<Local, Bits<26>>,
     beyond: Signal<Local, Bits<26>>,
+    granule: Signal<Local, Bits<24>>,
+    back: Signal<Local, Bits<24>>,
     line_bits: Param<Bits<5>>,
 }
 
@@ -61,6 +71,7 @@ impl Logic for Hdm {
         if self.in1.val() {
             self.dpa.next = self.high.val() + self.delta1.q.val();
         }
+        self.db.next = (self.in0.val() & self.db0.val()) | (self.in1.val() & self.db1.val());
         self.found.next = bit_cast::<26, 22>(self.address.val().get_bits::<22>(0))
             | (bit_cast::<26, 4>(self.dpa.val().get_bits::<4>(0)) << 22);
         self.line.next = self.found.val();
@@ -69,5 +80,13 @@ impl Logic for Hdm {
         self.hit.next = (self.in0.val() | self.in1.val())
             & (self.beyond.val() == 0)
             & (self.dpa.val().get_bits::<20>(4) == 0);
+        // Decoders lie in DPA order.
+        self.granule.next = bit_cast::<24, 4>(self.back_line.val().get_bits::<4>(22));
+        self.back.next = self.granule.val() - self.delta0.q.val();
+        if self.committed1.val() & (self.granule.val() >= self.dpa1.val()) {
+            self.back.next = self.granule.val() - self.delta1.q.val();
+        }
+        self.back_address.next = bit_cast::<46, 22>(self.back_line.val().get_bits::<22>(0))
+            | (bit_cast::<46, 24>(self.back.val()) << 22);
     }
 }

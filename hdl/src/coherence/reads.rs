@@ -1,5 +1,8 @@
 //! The request path: takes M2S Req from its queue, checks it, reads the memory and queues DRS or NDR in the memory's order.
 //!
+//! A device-coherent line's request (HDM-DB) asks the point of coherence first: two cycles more. What it is granted, or that it is
+//! refused, stands in the stage from then on; its NDR goes with the DRS.
+//!
 //! A request is taken from the queue into a stage register with its rule looked up; from there it is checked against the trackers and
 //! issued. The memory's answer is registered too. Both cut the longest paths and cost a cycle each. What kind of response a request
 //! gets is settled in the cycle after its issue, when the memory has only begun with it.
@@ -7,6 +10,7 @@
 //! Everything goes through the memory in order, also what needs no data: a miss reads some line and the answer is replaced by all
 //! ones, so no response can overtake another and no second source of responses exists.
 
+use super::db_rules::DbReqRule;
 use super::rules::ReqRule;
 use super::tracker::Pool;
 use crate::config::{Backend, Config};
@@ -29,6 +33,11 @@ pub struct Pending {
     pub poison: Bits<1>,
     /// MemData-NXM.
     pub nxm: Bits<1>,
+    /// HDM-DB: an NDR besides DRS; its opcode; the directory state that the answers carry if `meta`.
+    pub ndr: Bits<1>,
+    pub grant: Bits<3>,
+    pub db: Bits<1>,
+    pub dir: Bits<2>,
 }
 
 #[derive(LogicBlock, Default)]
@@ -47,6 +56,16 @@ pub struct Reads {
     pub rwd_line: Signal<In, Bits<26>>,
     /// A cycle late.
     pub req_matched: Signal<Out, Bit>,
+    // point of coherence
+    pub dir_ask: Signal<Out, Bit>,
+    pub dir_next: Signal<Out, Bits<3>>,
+    pub dir_held: Signal<Out, Bit>,
+    pub dir_go: Signal<In, Bit>,
+    pub dir_second: Signal<In, Bit>,
+    pub dir_grant: Signal<In, Bits<3>>,
+    pub dir_state: Signal<In, Bits<2>>,
+    pub dir_lookup: Signal<In, Bits<26>>,
+    pub dir_matched: Signal<Out, Bit>,
     // memory port
     pub rd_valid: Signal<Out, Bit>,
     pub rd_ready: Signal<In, Bit>,
@@ -64,7 +83,10 @@ pub struct Reads {
     pub chunk: Signal<Out, Bits<128>>,
     pub drs_write: Signal<Out, Bit>,
     pub ndr_write: Signal<Out, Bit>,
+    /// For DRS.
     pub completion: Signal<Out, Completion>,
+    /// For NDR.
+    pub ndr_completion: Signal<Out, Completion>,
     /// One line has left the transmit buffer.
     pub line_sent: Signal<In, Bit>,
     /// An NDR entry is free to reserve.
@@ -80,12 +102,20 @@ pub struct Reads {
     /// The request that `ev_error` is about, as a G4 slot; the address field holds the device's line.
     pub error_slot: Signal<Out, Bits<128>>,
     rule: ReqRule,
+    db_rule: DbReqRule,
     stage_valid: DFF<Bit>,
     stage: DFF<Request>,
     stage_legal: DFF<Bit>,
     stage_silent: DFF<Bit>,
     stage_data: DFF<Bit>,
     stage_store: DFF<Bit>,
+    stage_meta: DFF<Bit>,
+    stage_next: DFF<Bits<3>>,
+    /// The point of coherence has spoken; what it said.
+    decided: DFF<Bit>,
+    granted: DFF<Bit>,
+    grant: DFF<Bits<3>>,
+    dir: DFF<Bits<2>>,
     answer_valid: DFF<Bit>,
     answer_idx: DFF<Bits<2>>,
     answer_data: DFF<Bits<128>>,
@@ -101,6 +131,9 @@ pub struct Reads {
     hit: Signal<Local, Bit>,
     left_legal: Signal<Local, Bit>,
     room: Signal<Local, Bit>,
+    db: Signal<Local, Bit>,
+    asks: Signal<Local, Bit>,
+    with_ndr: Signal<Local, Bit>,
     go: Signal<Local, Bit>,
     dropped: Signal<Local, Bit>,
     next_pending: Signal<Local, Pending>,
@@ -117,8 +150,13 @@ pub struct Reads {
     left_rule: DFF<Bit>,
     left_silent: DFF<Bit>,
     left_data: DFF<Bit>,
-    left_store: DFF<Bit>,
     left_hit: DFF<Bit>,
+    left_db: DFF<Bit>,
+    left_granted: DFF<Bit>,
+    left_ndr: DFF<Bit>,
+    left_meta: DFF<Bit>,
+    left_grant: DFF<Bits<3>>,
+    left_dir: DFF<Bits<2>>,
     error_bits: DFF<Bits<87>>,
     announce: Signal<Local, Bit>,
     /// The back end gives a line's beats in consecutive cycles: the DRS header may leave with the first of them, since chunk *k* is
@@ -150,6 +188,12 @@ impl Logic for Reads {
             stage_silent,
             stage_data,
             stage_store,
+            stage_meta,
+            stage_next,
+            decided,
+            granted,
+            grant,
+            dir,
             answer_valid,
             answer_idx,
             answer_data,
@@ -162,8 +206,13 @@ impl Logic for Reads {
             left_rule,
             left_silent,
             left_data,
-            left_store,
             left_hit,
+            left_db,
+            left_granted,
+            left_ndr,
+            left_meta,
+            left_grant,
+            left_dir,
             error_bits
         );
         self.pool.clock.next = self.clock.val();
@@ -188,30 +237,63 @@ impl Logic for Reads {
             & !(self.left_hit.q.val()
                 & !self.left_silent.q.val()
                 & (self.pool.matched0.val() | self.rwd_matched.val()));
+        if self.left_db.q.val() {
+            self.left_legal.next = self.left_rule.q.val()
+                & (!self.left_hit.q.val() | self.left_silent.q.val() | self.left_granted.q.val());
+        }
+        // HDM-DB: the NDR, which a miss with data goes without.
+        self.db.next = self.stage.q.val().db == 1;
+        self.asks.next = self.db.val() & self.stage_legal.q.val() & self.hit.val();
+        self.with_ndr.next = !self.stage_data.q.val()
+            | (self.db.val() & !(self.stage_legal.q.val() & !self.hit.val()));
         self.room.next = !self.pool.full.val();
         if self.stage_data.q.val() {
             if self.lines_full.q.val() {
                 self.room.next = false;
             }
-        } else {
+        }
+        if self.with_ndr.val() {
             if !self.ndr_room.val() {
                 self.room.next = false;
             }
         }
         // MemSpecRd is a hint without completion; it is not acted upon.
         self.dropped.next = self.stage_valid.q.val() & self.stage_silent.q.val();
-        self.rd_valid.next =
-            self.stage_valid.q.val() & self.room.val() & !self.stage_silent.q.val();
+        self.rd_valid.next = self.stage_valid.q.val()
+            & self.room.val()
+            & !self.stage_silent.q.val()
+            & (!self.asks.val() | self.decided.q.val());
         self.go.next = self.rd_valid.val() & self.rd_ready.val();
         self.rd_line.next = self.stage.q.val().line;
         self.rd_nodata.next = !self.stage_data.q.val();
-        self.rd_meta_we.next = self.legal.val() & self.hit.val() & self.stage_store.q.val();
+        self.rd_meta_we.next =
+            self.legal.val() & self.hit.val() & self.stage_store.q.val() & !self.db.val();
         self.rd_meta.next = self.stage.q.val().meta_value;
         self.pool.allocate.next = self.go.val();
         self.pool.allocate_line.next = self.stage.q.val().line;
-        self.ndr_reserve.next = self.go.val() & !self.stage_data.q.val();
+        self.ndr_reserve.next = self.go.val() & self.with_ndr.val();
         self.ev_req.next = self.go.val() | self.dropped.val();
         self.ev_nxm.next = self.go.val() & !self.hit.val();
+
+        // The point of coherence. It is asked once there is room for the answer, so that nothing waits long for the line.
+        self.dir_ask.next = self.stage_valid.q.val()
+            & self.asks.val()
+            & !self.stage_silent.q.val()
+            & !self.decided.q.val()
+            & self.room.val();
+        self.dir_next.next = self.stage_next.q.val();
+        self.dir_held.next = self.stage_valid.q.val() & self.decided.q.val();
+        self.pool.lookup2.next = self.dir_lookup.val();
+        self.dir_matched.next = self.pool.matched2.val();
+        if self.dir_go.val() | self.dir_second.val() {
+            self.decided.d.next = true;
+            self.granted.d.next = self.dir_go.val();
+            self.dir.d.next = self.dir_state.val();
+            self.grant.d.next = 0.into();
+            if self.dir_go.val() {
+                self.grant.d.next = self.dir_grant.val();
+            }
+        }
 
         // What the response will be. The memory answers two cycles after the issue at the earliest, so this is in time.
         self.sent.d.next = self.go.val();
@@ -221,8 +303,26 @@ impl Logic for Reads {
         self.left_rule.d.next = self.stage_legal.q.val();
         self.left_silent.d.next = self.stage_silent.q.val();
         self.left_data.d.next = self.stage_data.q.val();
-        self.left_store.d.next = self.stage_store.q.val();
         self.left_hit.d.next = self.hit.val();
+        self.left_db.d.next = self.db.val();
+        self.left_granted.d.next = self.granted.q.val();
+        self.left_ndr.d.next = self.with_ndr.val();
+        self.left_meta.d.next = self.stage_meta.q.val();
+        self.left_grant.d.next = 0.into();
+        if self.asks.val() {
+            self.left_grant.d.next = self.grant.q.val();
+        }
+        self.left_dir.d.next = self.dir.q.val();
+        self.next_pending.next.ndr = 0.into();
+        if self.left_ndr.q.val() & self.left_data.q.val() {
+            self.next_pending.next.ndr = 1.into();
+        }
+        self.next_pending.next.grant = self.left_grant.q.val();
+        self.next_pending.next.dir = self.left_dir.q.val();
+        self.next_pending.next.db = 0.into();
+        if self.left_db.q.val() {
+            self.next_pending.next.db = 1.into();
+        }
         self.next_pending.next.tag = self.left_tag.q.val();
         self.next_pending.next.ld_id = self.left_ld_id.q.val();
         self.next_pending.next.data = 0.into();
@@ -234,7 +334,7 @@ impl Logic for Reads {
         self.next_pending.next.poison = 0.into();
         self.next_pending.next.nxm = 0.into();
         if self.left_legal.val() & self.left_hit.q.val() {
-            if self.left_store.q.val() {
+            if self.left_meta.q.val() {
                 self.next_pending.next.meta = 1.into();
             }
         } else {
@@ -268,6 +368,10 @@ impl Logic for Reads {
         self.rule.opcode.next = self.head.val().opcode;
         self.rule.meta_field.next = self.head.val().meta_field;
         self.rule.snp_type.next = self.head.val().snp_type;
+        self.db_rule.opcode.next = self.head.val().opcode;
+        self.db_rule.meta_field.next = self.head.val().meta_field;
+        self.db_rule.meta_value.next = self.head.val().meta_value;
+        self.db_rule.snp_type.next = self.head.val().snp_type;
         self.load.next =
             self.req_valid.val() & (!self.stage_valid.q.val() | self.go.val() | self.dropped.val());
         self.req_pop.next = self.load.val();
@@ -281,6 +385,15 @@ impl Logic for Reads {
             self.stage_silent.d.next = self.rule.silent.val();
             self.stage_data.d.next = self.rule.data.val();
             self.stage_store.d.next = self.rule.store_meta.val();
+            self.stage_meta.d.next = self.rule.store_meta.val();
+            self.stage_next.d.next = self.db_rule.goes.val();
+            self.decided.d.next = false;
+            if self.head.val().db == 1 {
+                self.stage_legal.d.next = self.db_rule.legal.val().any();
+                self.stage_silent.d.next = self.db_rule.silent.val().any();
+                self.stage_data.d.next = self.db_rule.data.val().any();
+                self.stage_meta.d.next = self.db_rule.meta.val().any();
+            }
         }
 
         // The memory's answer
@@ -303,7 +416,8 @@ impl Logic for Reads {
         }
         self.chunk_write.next = self.answer_valid.q.val() & (self.oldest.val().data == 1);
         self.drs_write.next = self.announce.val() & (self.oldest.val().data == 1);
-        self.ndr_write.next = self.finish.val() & (self.oldest.val().data == 0);
+        self.ndr_write.next = (self.finish.val() & (self.oldest.val().data == 0))
+            | (self.announce.val() & (self.oldest.val().data == 1) & (self.oldest.val().ndr == 1));
         self.completion.next.tag = self.oldest.val().tag;
         self.completion.next.ld_id = self.oldest.val().ld_id;
         self.completion.next.dev_load = self.dev_load.val();
@@ -314,6 +428,9 @@ impl Logic for Reads {
         if self.oldest.val().meta == 1 {
             self.completion.next.meta_field = 0.into();
             self.completion.next.meta_value = self.answer_meta.q.val();
+            if self.oldest.val().db == 1 {
+                self.completion.next.meta_value = self.oldest.val().dir;
+            }
         }
         if self.oldest.val().data == 1 {
             if self.oldest.val().nxm == 1 {
@@ -327,6 +444,9 @@ impl Logic for Reads {
                 }
             }
         }
+
+        self.ndr_completion.next = self.completion.val();
+        self.ndr_completion.next.opcode = self.oldest.val().grant;
 
         // Lines reserved in the transmit buffer, from issue to the last chunk sent
         self.used_next.next = self.used.q.val();
@@ -343,6 +463,7 @@ impl Logic for Reads {
             self.used.d.next = 0.into();
             self.lines_full.d.next = false;
             self.stage_valid.d.next = false;
+            self.decided.d.next = false;
             self.sent.d.next = false;
             self.left.d.next = false;
             self.answer_valid.d.next = false;

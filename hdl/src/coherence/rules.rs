@@ -94,7 +94,7 @@ impl Logic for RwdRule {
 }
 
 /// Lowest bit first.
-fn bits_of(flags: &[bool]) -> u64 {
+pub(super) fn bits_of(flags: &[bool]) -> u64 {
     flags
         .iter()
         .enumerate()
@@ -103,7 +103,7 @@ fn bits_of(flags: &[bool]) -> u64 {
 }
 
 /// A `case` over the concatenated inputs; the most frequent outcome becomes the default.
-fn case_table(
+pub(super) fn case_table(
     inputs: &[(&str, u32)],
     outputs: &str,
     width: u32,

@@ -19,6 +19,8 @@ pub struct Tracker {
     pub match0: Signal<Out, Bit>,
     pub lookup1: Signal<In, Bits<26>>,
     pub match1: Signal<Out, Bit>,
+    pub lookup2: Signal<In, Bits<26>>,
+    pub match2: Signal<Out, Bit>,
     waiting_memory: DFF<Bit>,
     line: DFF<Bits<26>>,
 }
@@ -36,6 +38,7 @@ impl Logic for Tracker {
         }
         self.match0.next = self.waiting_memory.q.val() & (self.line.q.val() == self.lookup0.val());
         self.match1.next = self.waiting_memory.q.val() & (self.line.q.val() == self.lookup1.val());
+        self.match2.next = self.waiting_memory.q.val() & (self.line.q.val() == self.lookup2.val());
         if self.reset.val() {
             self.waiting_memory.d.next = false;
         }
@@ -56,9 +59,12 @@ pub struct Pool<const N: usize, const A: usize> {
     pub match0: Signal<Out, Bit>,
     pub lookup1: Signal<In, Bits<26>>,
     pub match1: Signal<Out, Bit>,
+    /// For the directory: told a cycle late only.
+    pub lookup2: Signal<In, Bits<26>>,
     /// `match0` and `match1` of the cycle before, for a lookup that starts late in its cycle.
     pub matched0: Signal<Out, Bit>,
     pub matched1: Signal<Out, Bit>,
+    pub matched2: Signal<Out, Bit>,
     trackers: Vec<Tracker>,
     head: DFF<Bits<A>>,
     tail: DFF<Bits<A>>,
@@ -66,8 +72,10 @@ pub struct Pool<const N: usize, const A: usize> {
     head_next: Signal<Local, Bits<A>>,
     matches0: Signal<Local, Bits<N>>,
     matches1: Signal<Local, Bits<N>>,
+    matches2: Signal<Local, Bits<N>>,
     seen0: DFF<Bits<N>>,
     seen1: DFF<Bits<N>>,
+    seen2: DFF<Bits<N>>,
     allocate_hot: Signal<Local, Bits<N>>,
     done_hot: Signal<Local, Bits<N>>,
     last: Param<Bits<A>>,
@@ -88,7 +96,7 @@ impl<const N: usize, const A: usize> Pool<N, A> {
 impl<const N: usize, const A: usize> Logic for Pool<N, A> {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, head, tail, full_now, seen0, seen1);
+        dff_setup!(self, clock, head, tail, full_now, seen0, seen1, seen2);
         self.allocate_hot.next = 0.into();
         self.head_next.next = self.head.q.val() + 1;
         if self.head.q.val() == self.last.val() {
@@ -108,6 +116,7 @@ impl<const N: usize, const A: usize> Logic for Pool<N, A> {
         }
         self.matches0.next = 0.into();
         self.matches1.next = 0.into();
+        self.matches2.next = 0.into();
         for i in 0..N {
             self.trackers[i].clock.next = self.clock.val();
             self.trackers[i].reset.next = self.reset.val();
@@ -116,6 +125,7 @@ impl<const N: usize, const A: usize> Logic for Pool<N, A> {
             self.trackers[i].done.next = self.done_hot.val().get_bit(i);
             self.trackers[i].lookup0.next = self.lookup0.val();
             self.trackers[i].lookup1.next = self.lookup1.val();
+            self.trackers[i].lookup2.next = self.lookup2.val();
             self.matches0.next = self
                 .matches0
                 .val()
@@ -124,13 +134,19 @@ impl<const N: usize, const A: usize> Logic for Pool<N, A> {
                 .matches1
                 .val()
                 .replace_bit(i, self.trackers[i].match1.val());
+            self.matches2.next = self
+                .matches2
+                .val()
+                .replace_bit(i, self.trackers[i].match2.val());
         }
         self.match0.next = self.matches0.val().any();
         self.match1.next = self.matches1.val().any();
         self.seen0.d.next = self.matches0.val();
         self.seen1.d.next = self.matches1.val();
+        self.seen2.d.next = self.matches2.val();
         self.matched0.next = self.seen0.q.val().any();
         self.matched1.next = self.seen1.q.val().any();
+        self.matched2.next = self.seen2.q.val().any();
         if self.allocate.val() & !self.done.val() {
             self.full_now.d.next = self.head_next.val() == self.tail.q.val();
         }

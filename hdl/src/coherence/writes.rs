@@ -1,6 +1,8 @@
 //! The write path: takes M2S RwD with its whole line, checks it, writes the memory beat by beat and queues NDR Cmp after the last beat.
+//! A device-coherent line's RwD (HDM-DB) passes the point of coherence before its first beat; BIConflict ends there, with its ack.
 //! It never waits for the request path: RwD drains while Req is blocked (`cxl-mem 2.8`).
 
+use super::db_rules::DbRwdRule;
 use super::rules::RwdRule;
 use super::tracker::Pool;
 use crate::config::Config;
@@ -11,6 +13,8 @@ use rust_hdl::prelude::*;
 #[derive(Clone, Copy, Debug, PartialEq, LogicState)]
 pub enum WriteState {
     Idle,
+    /// At the point of coherence.
+    Ask,
     /// The byte-enable chunk is being fetched.
     FetchEnables,
     /// It is at the buffer's output; the first data chunk is being fetched.
@@ -35,6 +39,16 @@ pub struct Writes {
     pub req_line: Signal<In, Bits<26>>,
     pub rwd_match: Signal<Out, Bit>,
     pub rwd_matched: Signal<Out, Bit>,
+    // point of coherence
+    pub dir_ask: Signal<Out, Bit>,
+    pub dir_next: Signal<Out, Bits<3>>,
+    pub dir_owner: Signal<Out, Bit>,
+    pub dir_conflict: Signal<Out, Bit>,
+    pub dir_allowed: Signal<Out, Bit>,
+    pub dir_done: Signal<In, Bit>,
+    pub dir_wrong: Signal<In, Bit>,
+    pub dir_lookup: Signal<In, Bits<26>>,
+    pub dir_matched: Signal<Out, Bit>,
     // memory port
     pub wr_valid: Signal<Out, Bit>,
     pub wr_ready: Signal<In, Bit>,
@@ -61,6 +75,7 @@ pub struct Writes {
     pub error_slot: Signal<Out, Bits<128>>,
     pub ev_poison: Signal<Out, Bit>,
     rule: RwdRule,
+    db_rule: DbRwdRule,
     pool: Pool<8, 3>,
     state: DFF<WriteState>,
     beat: DFF<Bits<2>>,
@@ -68,6 +83,8 @@ pub struct Writes {
     fresh: DFF<Bit>,
     start_hit: DFF<Bit>,
     start_legal: DFF<Bit>,
+    /// BIConflict: no beats, and no other request of the line is in its way.
+    conflict: DFF<Bit>,
     allowed_held: DFF<Bit>,
     store_meta: DFF<Bit>,
     enables: DFF<Bits<64>>,
@@ -80,6 +97,9 @@ pub struct Writes {
     head: Signal<Local, Request>,
     hit: Signal<Local, Bit>,
     legal: Signal<Local, Bit>,
+    db: Signal<Local, Bit>,
+    is_conflict: Signal<Local, Bit>,
+    writes: Signal<Local, Bit>,
     allowed: Signal<Local, Bit>,
     start: Signal<Local, Bit>,
     advance: Signal<Local, Bit>,
@@ -109,6 +129,7 @@ impl Logic for Writes {
             fresh,
             start_hit,
             start_legal,
+            conflict,
             allowed_held,
             store_meta,
             enables,
@@ -125,6 +146,13 @@ impl Logic for Writes {
         self.rule.meta_field.next = self.head.val().meta_field;
         self.rule.snp_type.next = self.head.val().snp_type;
         self.rule.be.next = self.head.val().be;
+        self.db_rule.opcode.next = self.head.val().opcode;
+        self.db_rule.meta_field.next = self.head.val().meta_field;
+        self.db_rule.meta_value.next = self.head.val().meta_value;
+        self.db_rule.snp_type.next = self.head.val().snp_type;
+        self.db_rule.be.next = self.head.val().be;
+        self.db.next = self.head.val().db == 1;
+        self.is_conflict.next = self.db.val() & self.db_rule.conflict.val().any();
         self.pool.lookup0.next = self.head.val().line;
         self.pool.lookup1.next = self.req_line.val();
         self.rwd_match.next = self.pool.match1.val();
@@ -134,7 +162,8 @@ impl Logic for Writes {
             & self.rwd_valid.val()
             & self.ndr_room.val()
             & !self.pool.full.val();
-        self.pool.allocate.next = self.start.val();
+        // BIConflict is no request of the line: the Req that it is about may not find it here.
+        self.pool.allocate.next = self.start.val() & !self.is_conflict.val();
         self.pool.allocate_line.next = self.head.val().line;
         self.ndr_reserve.next = self.start.val();
 
@@ -142,8 +171,15 @@ impl Logic for Writes {
         self.fresh.d.next = self.start.val();
         self.start_hit.d.next = self.hit.val();
         self.start_legal.d.next = self.rule.legal.val();
+        if self.db.val() {
+            self.start_legal.d.next = self.db_rule.legal.val().any();
+        }
+        if self.start.val() {
+            self.conflict.d.next = self.is_conflict.val();
+        }
         self.legal.next = self.start_legal.q.val()
-            & !(self.start_hit.q.val() & (self.pool.matched0.val() | self.req_matched.val()));
+            & (self.conflict.q.val()
+                | !(self.start_hit.q.val() & (self.pool.matched0.val() | self.req_matched.val())));
         self.allowed.next = self.allowed_held.q.val();
         if self.fresh.q.val() {
             self.allowed.next = self.start_hit.q.val() & self.legal.val();
@@ -151,13 +187,24 @@ impl Logic for Writes {
         self.allowed_held.d.next = self.allowed.val();
 
         self.last.next = self.beat.q.val() == 3;
+        self.writes.next = self.allowed.val() & !self.conflict.q.val();
         self.wr_valid.next = (self.state.q.val() == WriteState::Beats)
-            & self.allowed.val()
+            & self.writes.val()
             & (!self.last.val() | !self.held.q.val());
         self.advance.next = (self.state.q.val() == WriteState::Beats)
-            & (self.wr_ready.val() | !self.allowed.val())
+            & (self.wr_ready.val() | !self.writes.val())
             & (!self.last.val() | !self.held.q.val());
         self.finish.next = self.advance.val() & self.last.val();
+
+        // The point of coherence
+        self.dir_ask.next = (self.start.val() & self.db.val() & self.hit.val())
+            | (self.state.q.val() == WriteState::Ask);
+        self.dir_next.next = self.db_rule.goes.val();
+        self.dir_owner.next = self.db_rule.owner.val().any();
+        self.dir_conflict.next = self.is_conflict.val();
+        self.dir_allowed.next = self.allowed.val();
+        self.pool.lookup2.next = self.dir_lookup.val();
+        self.dir_matched.next = self.pool.matched2.val();
 
         self.fetch.next = false;
         self.fetch_be.next = false;
@@ -166,12 +213,26 @@ impl Logic for Writes {
                 self.beat.d.next = 0.into();
                 self.enables.d.next = !bits::<64>(0);
                 if self.start.val() {
-                    self.store_meta.d.next = self.rule.store_meta.val();
-                    if self.head.val().be == 1 {
+                    self.store_meta.d.next = self.rule.store_meta.val() & !self.db.val();
+                    if self.db.val() & self.hit.val() {
+                        self.state.d.next = WriteState::Ask;
+                    } else if self.head.val().be == 1 {
                         self.state.d.next = WriteState::FetchEnables;
                     } else {
                         self.fetch.next = true;
                         self.state.d.next = WriteState::Beats;
+                    }
+                }
+            }
+            WriteState::Ask => {
+                if self.dir_done.val() {
+                    self.state.d.next = WriteState::Beats;
+                    if !self.writes.val() {
+                        self.beat.d.next = 3.into();
+                    } else if self.head.val().be == 1 {
+                        self.state.d.next = WriteState::FetchEnables;
+                    } else {
+                        self.fetch.next = true;
                     }
                 }
             }
@@ -215,8 +276,11 @@ impl Logic for Writes {
         self.wr_meta.next = self.head.val().meta_value;
 
         self.rwd_pop.next = self.finish.val();
-        self.pool.done.next = self.finish.val();
+        self.pool.done.next = self.finish.val() & !self.conflict.q.val();
         self.cmp.next.opcode = 0.into();
+        if self.conflict.q.val() {
+            self.cmp.next.opcode = 4.into();
+        }
         self.cmp.next.meta_field = 3.into();
         self.cmp.next.meta_value = 0.into();
         self.cmp.next.tag = self.head.val().tag;
@@ -247,7 +311,7 @@ impl Logic for Writes {
         self.error_slot.next = bit_cast::<128, 87>(self.error_bits.val());
         self.ev_rwd.next = self.finish.val();
         self.ev_nxm.next = self.start.val() & !self.hit.val();
-        self.erred.d.next = self.fresh.q.val() & !self.legal.val();
+        self.erred.d.next = (self.fresh.q.val() & !self.legal.val()) | self.dir_wrong.val();
         self.ev_error.next = self.erred.q.val();
         self.ev_poison.next = self.start.val() & (self.head.val().poison == 1);
 

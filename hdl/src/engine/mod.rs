@@ -18,6 +18,7 @@ pub mod host_read;
 pub mod patience;
 pub mod ring;
 
+use crate::coherence::line_port::Command;
 use crate::config::Config;
 use crate::prim::{BlockRam, Param};
 use admission::Admission;
@@ -42,6 +43,9 @@ enum State {
     Start,
     Run,
     SetOwner,
+    /// At the line port.
+    Atomic,
+    AtomicWait,
     Chase,
     /// After an error: what is still under way is taken and dropped.
     Drain,
@@ -103,6 +107,8 @@ pub struct Engine {
     pub mem_rd_valid: Signal<Out, Bit>,
     pub mem_rd_ready: Signal<In, Bit>,
     pub mem_rd_line: Signal<Out, Bits<26>>,
+    /// The line is to leave the host's caches.
+    pub mem_rd_own: Signal<Out, Bit>,
     pub rsp_valid: Signal<In, Bit>,
     pub rsp_idx: Signal<In, Bits<2>>,
     pub rsp_data: Signal<In, Bits<128>>,
@@ -111,12 +117,26 @@ pub struct Engine {
     pub mem_wr_ready: Signal<In, Bit>,
     /// Every beat taken has been written.
     pub mem_wr_idle: Signal<In, Bit>,
+    /// A line was written; an access was refused, since the host did not give a line up.
+    pub mem_wr_done: Signal<In, Bit>,
+    pub mem_refused: Signal<In, Bit>,
+    // atomics: an operation of the line port, and its one beat
+    pub port_valid: Signal<Out, Bit>,
+    pub port_ready: Signal<In, Bit>,
+    pub port: Signal<Out, Command>,
+    pub port_out_valid: Signal<In, Bit>,
+    pub port_out_data: Signal<In, Bits<64>>,
+    pub port_out_status: Signal<In, Bits<2>>,
+    /// Pages have no owner: every access goes past the directory.
+    pub device_coherent: Signal<In, Bit>,
     pub mem_wr_line: Signal<Out, Bits<26>>,
     pub mem_wr_idx: Signal<Out, Bits<2>>,
     pub mem_wr_data: Signal<Out, Bits<128>>,
     pub mem_wr_be: Signal<Out, Bits<16>>,
     pub mem_wr_poison_we: Signal<Out, Bit>,
     pub mem_wr_poison: Signal<Out, Bit>,
+    /// A line that was begun is given up.
+    pub mem_wr_drop: Signal<Out, Bit>,
     host_read: HostRead,
     dev_read: DevRead,
     cursor: HostCursor,
@@ -147,6 +167,9 @@ pub struct Engine {
     limit: DFF<Bits<16>>,
     limit_status: DFF<Bits<8>>,
     done: DFF<Bits<16>>,
+    refused: DFF<Bit>,
+    /// Lines written before the first that was refused.
+    written: DFF<Bits<16>>,
     /// Address of a descriptor, a record or a host pointer, in 32-byte units.
     address: DFF<Bits<59>>,
     tx_active: DFF<Bit>,
@@ -169,6 +192,7 @@ pub struct Engine {
     base: Signal<Local, Bits<59>>,
     offset: Signal<Local, Bits<23>>,
     result_done: Signal<Local, Bits<32>>,
+    command: Signal<Local, Command>,
     /// Lines of the memory.
     capacity: Param<Bits<27>>,
     top_page: Param<Bits<20>>,
@@ -206,6 +230,8 @@ impl Logic for Engine {
             limit,
             limit_status,
             done,
+            refused,
+            written,
             address,
             tx_active,
             tx_left,
@@ -243,6 +269,7 @@ impl Logic for Engine {
         self.rd_tag.next = self.host_read.rd_tag.val();
         self.mem_rd_valid.next = self.dev_read.mem_rd_valid.val();
         self.dev_read.mem_rd_ready.next = self.mem_rd_ready.val();
+        self.mem_rd_own.next = self.desc.is_to_host.val();
         self.mem_rd_line.next = self.dev_read.mem_rd_line.val();
         self.dev_read.rsp_valid.next = self.rsp_valid.val();
         self.dev_read.rsp_idx.next = self.rsp_idx.val();
@@ -256,6 +283,7 @@ impl Logic for Engine {
         self.mem_wr_be.next = 0xFFFF.into();
         self.mem_wr_poison_we.next = true;
         self.mem_wr_poison.next = false;
+        self.mem_wr_drop.next = self.state.q.val() == State::Drain;
         self.hdm.hdm0_committed.next = self.hdm0_committed.val();
         self.hdm.hdm0_base.next = self.hdm0_base.val();
         self.hdm.hdm0_limit.next = self.hdm0_limit.val();
@@ -387,6 +415,10 @@ impl Logic for Engine {
         self.datapath.is_sum.next = self.desc.is_sum.val();
         self.datapath.is_crc.next = self.desc.is_crc.val();
         self.datapath.is_chase.next = self.desc.is_chase.val();
+        self.datapath.is_atomic.next = self.desc.is_add.val() | self.desc.is_swap.val();
+        self.datapath.old_valid.next =
+            (self.state.q.val() == State::AtomicWait) & self.port_out_valid.val();
+        self.datapath.old.next = self.port_out_data.val();
         self.datapath.arg.next = self.desc.arg.val();
         self.datapath.prepare.next = self.state.q.val() == State::Check;
         self.datapath.running.next = self.state.q.val() == State::Run;
@@ -474,6 +506,7 @@ impl Logic for Engine {
                 & !self.host_read.out_valid.val())
             | (self.tx_active.q.val() & self.datapath.full.val())
             | (self.wr_valid.val() & !self.wr_ready.val())
+            | (self.state.q.val() == State::Atomic)
             | (!self.cfg_bme.val()
                 & ((self.state.q.val() == State::Run)
                     | self.chasing.val()
@@ -500,13 +533,27 @@ impl Logic for Engine {
                 & !self.tx_active.q.val()
                 & (self.dev_read.level.val() < self.need.val()));
 
+        // Atomics.
+        self.port_valid.next = self.state.q.val() == State::Atomic;
+        self.command.next.op = 4.into();
+        if self.desc.is_swap.val() {
+            self.command.next.op = 5.into();
+        }
+        self.command.next.line = self.desc.device_line.val();
+        self.command.next.word = self.desc.word.val();
+        self.command.next.operand = self.desc.arg.val();
+        self.command.next.swap = self.desc.swap.val();
+        self.port.next = self.command.val();
+
         // Sub-machines.
         self.admission.start.next = false;
         self.admission.list.next = self.desc.list.val();
         self.admission.uses_device.next = self.desc.uses_device.val();
         self.admission.uses_host.next = self.desc.uses_host.val();
-        self.admission.scan.next =
-            self.desc.uses_device.val() & !self.desc.is_set_owner.val() & !self.desc.is_chase.val();
+        self.admission.scan.next = self.desc.uses_device.val()
+            & !self.desc.is_set_owner.val()
+            & !self.desc.is_chase.val()
+            & !self.device_coherent.val();
         self.admission.device_line.next = self.desc.device_line.val();
         self.admission.device_high.next = self.desc.device_high.val();
         self.admission.lines.next = self.desc.lines.val();
@@ -523,7 +570,7 @@ impl Logic for Engine {
         self.chase.capacity.next = self.capacity.val();
         self.chase.pointer.next = self.datapath.result.val();
         self.chase.taken.next = self.datapath.pointer_taken.val();
-        self.chase.owner.next = self.owner.read_data.val();
+        self.chase.owner.next = self.owner.read_data.val() | self.device_coherent.val();
         self.chase.failed.next = 0.into();
         if self.desc.host.val() {
             if self.data_error.q.val() {
@@ -531,6 +578,15 @@ impl Logic for Engine {
             }
         } else if self.poison_error.q.val() {
             self.chase.failed.next = 10.into();
+            if self.refused.q.val() {
+                self.chase.failed.next = 13.into();
+            }
+        }
+        if self.mem_refused.val() {
+            self.refused.d.next = true;
+        }
+        if self.mem_wr_done.val() & !self.refused.q.val() {
+            self.written.d.next = self.written.q.val() + 1;
         }
         self.owner.read.next = true;
         self.owner.read_address.next = self.admission.page.val();
@@ -583,6 +639,8 @@ impl Logic for Engine {
                 self.device.d.next = self.desc.device_line.val();
                 self.page.d.next = self.desc.device_line.val().get_bits::<20>(6);
                 self.done.d.next = 0.into();
+                self.refused.d.next = false;
+                self.written.d.next = 0.into();
                 self.state.d.next = State::Admit;
                 if self.desc.status.val().any() | self.desc.is_nop.val() {
                     self.state.d.next = State::Finish;
@@ -601,6 +659,8 @@ impl Logic for Engine {
                         self.state.d.next = State::Finish;
                     } else if self.desc.is_set_owner.val() {
                         self.state.d.next = State::SetOwner;
+                    } else if self.desc.is_add.val() | self.desc.is_swap.val() {
+                        self.state.d.next = State::Atomic;
                     } else if self.desc.is_chase.val() {
                         self.chase.start.next = true;
                         self.state.d.next = State::Chase;
@@ -619,7 +679,10 @@ impl Logic for Engine {
                 if self.abort.q.val() {
                     self.give_up.next = true;
                     self.state.d.next = State::Drain;
-                } else if self.done.q.val() == self.limit.q.val() {
+                } else if (self.done.q.val() == self.limit.q.val())
+                    & (!self.to_memory.val() | self.mem_wr_idle.val())
+                    & !(self.to_memory.val() & self.refused.q.val())
+                {
                     self.status.d.next = self.limit_status.q.val();
                     self.state.d.next = State::Finish;
                     if self.limit_status.q.val().any() {
@@ -634,6 +697,13 @@ impl Logic for Engine {
                     self.state.d.next = State::Drain;
                 } else if self.from_device.val() & self.poison_error.q.val() {
                     self.status.d.next = 10.into();
+                    if self.refused.q.val() {
+                        self.status.d.next = 13.into();
+                    }
+                    self.state.d.next = State::Drain;
+                } else if self.to_memory.val() & self.refused.q.val() {
+                    self.status.d.next = 13.into();
+                    self.give_up.next = true;
                     self.state.d.next = State::Drain;
                 }
             }
@@ -642,6 +712,29 @@ impl Logic for Engine {
                 self.page.d.next = self.page.q.val() + 1;
                 if self.page.q.val() == self.admission.last_page.val() {
                     self.state.d.next = State::Finish;
+                }
+            }
+            State::Atomic => {
+                if self.port_ready.val() {
+                    self.state.d.next = State::AtomicWait;
+                } else if self.patience.timed_out.val() {
+                    self.status.d.next = 9.into();
+                    self.state.d.next = State::Finish;
+                } else if self.abort.q.val() {
+                    self.state.d.next = State::Abort;
+                }
+            }
+            State::AtomicWait => {
+                // The port always answers: the memory does, and a snoop has its own time-out.
+                if self.port_out_valid.val() {
+                    self.state.d.next = State::Finish;
+                    if self.port_out_status.val() == 1 {
+                        self.status.d.next = 10.into();
+                    } else if self.port_out_status.val() == 2 {
+                        self.status.d.next = 13.into();
+                    } else if self.port_out_status.val() == 3 {
+                        self.status.d.next = 5.into();
+                    }
                 }
             }
             State::Chase => {
@@ -667,7 +760,11 @@ impl Logic for Engine {
                         & (self.host_read.idle.val()
                             | (self.host_read.out_valid.val()
                                 & (self.host_read.out_kind.val() == 2)))
+                        & self.mem_wr_idle.val()
                     {
+                        if self.to_memory.val() & self.refused.q.val() {
+                            self.done.d.next = self.written.q.val();
+                        }
                         self.state.d.next = State::Finish;
                     }
                 }

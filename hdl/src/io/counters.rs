@@ -7,7 +7,7 @@ use crate::prim::LutRam;
 use rust_hdl::prelude::*;
 
 /// Number of counters; at most 16.
-pub const COUNT: usize = 14;
+pub const COUNT: usize = 16;
 
 /// The counter file. `value` belongs to counter `select` in the cycles where `hit` is set (once in 16).
 #[derive(LogicBlock, Default)]
@@ -32,7 +32,7 @@ impl Logic for Counters {
     #[hdl_gen]
     fn update(&mut self) {
         dff_setup!(self, clock, scan, wipe);
-        for i in 0..14 {
+        for i in 0..16 {
             self.pending[i].clock.next = self.clock.val();
             self.pending[i].d.next = self.pending[i].q.val();
         }
@@ -41,7 +41,7 @@ impl Logic for Counters {
         self.mem.write_address.next = self.scan.q.val();
         self.mem.write.next = true;
         self.now.next = 0.into();
-        for i in 0..14 {
+        for i in 0..16 {
             if self.event[i].val() {
                 self.pending[i].d.next = self.pending[i].q.val() + 1;
             }
@@ -64,7 +64,7 @@ impl Logic for Counters {
         }
         if self.clear.val() | self.reset.val() {
             self.wipe.d.next = 16.into();
-            for i in 0..14 {
+            for i in 0..16 {
                 self.pending[i].d.next = 0.into();
             }
         }

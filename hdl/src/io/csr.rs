@@ -46,6 +46,7 @@ pub struct Csr {
     pub link_enable: Signal<Out, Bit>,
     pub link_free_running: Signal<Out, Bit>,
     pub link_offer_seq: Signal<Out, Bit>,
+    pub link_offer_bi: Signal<Out, Bit>,
     pub link_viral: Signal<Out, Bit>,
     pub llr_timeout: Signal<Out, Bits<13>>,
     pub llr_max_num_retry: Signal<Out, Bits<5>>,
@@ -53,6 +54,7 @@ pub struct Csr {
     pub llr_tail: Signal<Out, Bits<13>>,
     pub link_aborted: Signal<In, Bit>,
     pub link_seq: Signal<In, Bit>,
+    pub link_bi: Signal<In, Bit>,
     pub llr_status: Signal<In, Bits<16>>,
     pub link_up: Signal<In, Bit>,
     pub init_received: Signal<In, Bit>,
@@ -68,6 +70,10 @@ pub struct Csr {
     pub hdm1_base: Signal<Out, Bits<24>>,
     pub hdm1_limit: Signal<Out, Bits<24>>,
     pub hdm1_dpa: Signal<Out, Bits<24>>,
+    pub hdm0_db: Signal<Out, Bit>,
+    pub hdm1_db: Signal<Out, Bit>,
+    pub coh_policy: Signal<Out, Bits<2>>,
+    pub snoop_timeout: Signal<Out, Bits<24>>,
     // events, one cycle each
     pub ev_rx_flit: Signal<In, Bit>,
     pub ev_crc_error: Signal<In, Bit>,
@@ -85,6 +91,8 @@ pub struct Csr {
     pub ev_reinit: Signal<In, Bit>,
     pub ev_abort: Signal<In, Bit>,
     pub ev_io_error: Signal<In, Bit>,
+    pub ev_snoop: Signal<In, Bit>,
+    pub ev_snoop_failure: Signal<In, Bit>,
     pub error_header: Signal<In, Bits<128>>,
     // engine
     pub eng_enable: Signal<Out, Bit>,
@@ -121,9 +129,11 @@ pub struct Csr {
     id: DFF<Reg>,
     window: DFF<Bits<4>>,
     rdata: DFF<Bits<32>>,
-    ctrl: DFF<Bits<4>>,
+    ctrl: DFF<Bits<5>>,
     limits: DFF<Bits<23>>,
     tail_limit: DFF<Bits<13>>,
+    policy: DFF<Bits<2>>,
+    patience: DFF<Bits<24>>,
     hdm_global: DFF<Bits<2>>,
     enable: DFF<Bit>,
     ring: DFF<Bits<58>>,
@@ -148,9 +158,11 @@ pub struct Csr {
     live: Signal<Local, Bits<32>>,
     hdm_sel: Signal<Local, Bits<4>>,
     merged: Signal<Local, Bits<32>>,
-    ctrl_reset: Param<Bits<4>>,
+    ctrl_reset: Param<Bits<5>>,
     limits_reset: Param<Bits<23>>,
     tail_reset: Param<Bits<13>>,
+    policy_reset: Param<Bits<2>>,
+    patience_reset: Param<Bits<24>>,
     timeout_reset: Param<Bits<32>>,
 }
 
@@ -167,6 +179,10 @@ impl Csr {
             ctrl_reset: Param::new(u64::from(regs::LinkCtrl::RESET).into()),
             limits_reset: Param::new(limits(regs::LlrLimits::RESET).into()),
             tail_reset: Param::new(u64::from(regs::LlrTail::RESET).into()),
+            policy_reset: Param::new(u64::from(regs::CohCtrl::RESET).into()),
+            patience_reset: Param::new(u64::from(regs::SnoopTimeout::RESET).into()),
+            hdm0: HdmDecoder::new(config.coherent()),
+            hdm1: HdmDecoder::new(config.coherent()),
             timeout_reset: Param::new(u64::from(regs::ENG_TIMEOUT_DEFAULT).into()),
             ..Self::default()
         }
@@ -187,6 +203,8 @@ impl Logic for Csr {
             ctrl,
             limits,
             tail_limit,
+            policy,
+            patience,
             hdm_global,
             enable,
             ring,
@@ -225,6 +243,8 @@ impl Logic for Csr {
         self.counters.event[11].next = self.ev_retry_request.val();
         self.counters.event[12].next = self.ev_replay.val();
         self.counters.event[13].next = self.ev_reinit.val();
+        self.counters.event[14].next = self.ev_snoop.val();
+        self.counters.event[15].next = self.ev_snoop_failure.val();
         self.msix.clock.next = self.clock.val();
         self.msix.reset.next = self.reset.val();
         self.msix.enable.next = self.cfg_msix_en.val();
@@ -331,6 +351,8 @@ impl Logic for Csr {
         self.hdm1_base.next = self.hdm1.base.val();
         self.hdm1_limit.next = self.hdm1.limit.val();
         self.hdm1_dpa.next = self.hdm1.dpa.val();
+        self.hdm0_db.next = self.hdm0.db.val();
+        self.hdm1_db.next = self.hdm1.db.val();
 
         // Events.
         self.cycles_lo.d.next = self.cycles_lo.q.val() + 1;
@@ -388,6 +410,7 @@ impl Logic for Csr {
                     | (bit_cast::<32, 1>(self.init_sent.val().into()) << 2)
                     | (bit_cast::<32, 1>(self.link_aborted.val().into()) << 3)
                     | (bit_cast::<32, 1>(self.link_seq.val().into()) << 4)
+                    | (bit_cast::<32, 1>(self.link_bi.val().into()) << 5)
                     | (bit_cast::<32, 16>(self.llr_status.val()) << 16);
             }
             Reg::BdfInfo => {
@@ -467,7 +490,7 @@ impl Logic for Csr {
                     self.hdm_global.d.next = self.bus_wdata.val().get_bits::<2>(0);
                 }
                 Reg::LinkCtrl => {
-                    self.ctrl.d.next = self.bus_wdata.val().get_bits::<4>(0);
+                    self.ctrl.d.next = self.bus_wdata.val().get_bits::<5>(0);
                 }
                 Reg::LlrLimits => {
                     self.limits.d.next = bit_cast::<23, 13>(self.bus_wdata.val().get_bits::<13>(0))
@@ -476,6 +499,12 @@ impl Logic for Csr {
                 }
                 Reg::LlrTail => {
                     self.tail_limit.d.next = self.bus_wdata.val().get_bits::<13>(0);
+                }
+                Reg::CohCtrl => {
+                    self.policy.d.next = self.bus_wdata.val().get_bits::<2>(0);
+                }
+                Reg::SnoopTimeout => {
+                    self.patience.d.next = self.bus_wdata.val().get_bits::<24>(0);
                 }
                 Reg::CounterCtrl => {
                     if self.bus_wdata.val().get_bit(0) {
@@ -546,10 +575,13 @@ impl Logic for Csr {
         self.link_free_running.next = self.ctrl.q.val().get_bit(1);
         self.link_offer_seq.next = self.ctrl.q.val().get_bit(2);
         self.link_viral.next = self.ctrl.q.val().get_bit(3);
+        self.link_offer_bi.next = self.ctrl.q.val().get_bit(4);
         self.llr_timeout.next = self.limits.q.val().get_bits::<13>(0);
         self.llr_max_num_retry.next = self.limits.q.val().get_bits::<5>(13);
         self.llr_max_num_phy_reinit.next = self.limits.q.val().get_bits::<5>(18);
         self.llr_tail.next = self.tail_limit.q.val();
+        self.coh_policy.next = self.policy.q.val();
+        self.snoop_timeout.next = self.patience.q.val();
         self.poison_on_miss.next = self.hdm_global.q.val().get_bit(0);
         self.hdm_enable.next = self.hdm_global.q.val().get_bit(1);
         self.eng_enable.next = self.enable.q.val();
@@ -566,6 +598,8 @@ impl Logic for Csr {
             self.ctrl.d.next = self.ctrl_reset.val();
             self.limits.d.next = self.limits_reset.val();
             self.tail_limit.d.next = self.tail_reset.val();
+            self.policy.d.next = self.policy_reset.val();
+            self.patience.d.next = self.patience_reset.val();
             self.hdm_global.d.next = 0.into();
             self.enable.d.next = false;
             self.ring.d.next = 0.into();

@@ -1,12 +1,14 @@
 //! One HDM decoder's registers and commit rules (`cxl-mem` 4.4), in units of 256 MiB.
 
+use crate::prim::Param;
 use rust_hdl::prelude::*;
 
 /// One decoder. `select` is the register's index in its block: 0 base low, 1 base high, 2 size low, 3 size high, 4 control,
 /// 5 skip low, 6 skip high.
 ///
 /// A commit is checked in three cycles: the decoder before this one is committed, size is not zero, nothing beyond bit 51,
-/// base + size stays below bit 52, not over or below the decoder before, no interleave, host-only target type, no back-invalidate.
+/// base + size stays below bit 52, not over or below the decoder before, no interleave, host-only without back-invalidate, or device-coherent with it if there is a
+/// directory.
 /// A committed decoder takes no write but the one that releases it, and not even that when locked or when the next decoder is
 /// still committed.
 #[derive(LogicBlock, Default)]
@@ -28,6 +30,8 @@ pub struct HdmDecoder {
     pub limit: Signal<Out, Bits<24>>,
     pub dpa: Signal<Out, Bits<24>>,
     pub dpa_end: Signal<Out, Bits<24>>,
+    /// Device-coherent (HDM-DB).
+    pub db: Signal<Out, Bit>,
     base_r: DFF<Bits<24>>,
     size_r: DFF<Bits<24>>,
     skip_r: DFF<Bits<24>>,
@@ -40,10 +44,22 @@ pub struct HdmDecoder {
     dpa_end_r: DFF<Bits<25>>,
     lock: DFF<Bit>,
     shape_ok: DFF<Bit>,
+    db_r: DFF<Bit>,
     step: DFF<Bits<2>>,
     bad: DFF<Bit>,
     committed_r: DFF<Bit>,
     error_r: DFF<Bit>,
+    coherent: Param<Bit>,
+}
+
+impl HdmDecoder {
+    /// `coherent`: the configuration has a directory.
+    pub fn new(coherent: bool) -> Self {
+        Self {
+            coherent: Param::new(coherent),
+            ..Default::default()
+        }
+    }
 }
 
 impl Logic for HdmDecoder {
@@ -63,6 +79,7 @@ impl Logic for HdmDecoder {
             dpa_end_r,
             lock,
             shape_ok,
+            db_r,
             step,
             bad,
             committed_r,
@@ -70,6 +87,7 @@ impl Logic for HdmDecoder {
         );
         self.committed.next = self.committed_r.q.val();
         self.error.next = self.error_r.q.val();
+        self.db.next = self.db_r.q.val();
         self.base.next = self.base_r.q.val();
         self.limit.next = self.limit_r.q.val().get_bits::<24>(0);
         self.dpa.next = self.dpa_r.q.val().get_bits::<24>(0);
@@ -103,8 +121,9 @@ impl Logic for HdmDecoder {
                 4 => {
                     self.lock.d.next = self.data.val().get_bit(8);
                     self.shape_ok.d.next = !self.data.val().get_bits::<8>(0).any()
-                        & self.data.val().get_bit(12)
-                        & !self.data.val().get_bit(13);
+                        & (self.data.val().get_bit(12) != self.data.val().get_bit(13))
+                        & (self.data.val().get_bit(12) | self.coherent.val());
+                    self.db_r.d.next = self.data.val().get_bit(13);
                     self.committed_r.d.next = false;
                     self.error_r.d.next = false;
                     if self.data.val().get_bit(9) {

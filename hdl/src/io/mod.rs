@@ -8,6 +8,7 @@ pub mod msix;
 pub mod table;
 pub mod transmit;
 
+use crate::coherence::line_port::Command;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::prim::Param;
@@ -35,6 +36,7 @@ pub struct Io {
     pub link_enable: Signal<Out, Bit>,
     pub link_free_running: Signal<Out, Bit>,
     pub link_offer_seq: Signal<Out, Bit>,
+    pub link_offer_bi: Signal<Out, Bit>,
     pub link_viral: Signal<Out, Bit>,
     pub llr_timeout: Signal<Out, Bits<13>>,
     pub llr_max_num_retry: Signal<Out, Bits<5>>,
@@ -50,9 +52,16 @@ pub struct Io {
     pub hdm1_base: Signal<Out, Bits<24>>,
     pub hdm1_limit: Signal<Out, Bits<24>>,
     pub hdm1_dpa: Signal<Out, Bits<24>>,
+    pub hdm0_db: Signal<Out, Bit>,
+    pub hdm1_db: Signal<Out, Bit>,
+    pub coh_policy: Signal<Out, Bits<2>>,
+    pub snoop_timeout: Signal<Out, Bits<24>>,
+    /// The device's memory is device-coherent: no page has an owner.
+    pub device_coherent: Signal<In, Bit>,
     pub link_up: Signal<In, Bit>,
     pub link_aborted: Signal<In, Bit>,
     pub link_seq: Signal<In, Bit>,
+    pub link_bi: Signal<In, Bit>,
     pub llr_status: Signal<In, Bits<16>>,
     pub init_received: Signal<In, Bit>,
     pub init_sent: Signal<In, Bit>,
@@ -71,6 +80,8 @@ pub struct Io {
     pub ev_reinit: Signal<In, Bit>,
     pub ev_abort: Signal<In, Bit>,
     pub ev_poison_rx: Signal<In, Bit>,
+    pub ev_snoop: Signal<In, Bit>,
+    pub ev_snoop_failure: Signal<In, Bit>,
     pub error_header: Signal<In, Bits<128>>,
     pub cfg_bdf: Signal<In, Bits<16>>,
     pub cfg_bme: Signal<In, Bit>,
@@ -80,6 +91,7 @@ pub struct Io {
     pub mem_rd_valid: Signal<Out, Bit>,
     pub mem_rd_ready: Signal<In, Bit>,
     pub mem_rd_line: Signal<Out, Bits<26>>,
+    pub mem_rd_own: Signal<Out, Bit>,
     pub rsp_valid: Signal<In, Bit>,
     pub rsp_idx: Signal<In, Bits<2>>,
     pub rsp_data: Signal<In, Bits<128>>,
@@ -87,12 +99,21 @@ pub struct Io {
     pub mem_wr_valid: Signal<Out, Bit>,
     pub mem_wr_ready: Signal<In, Bit>,
     pub mem_wr_idle: Signal<In, Bit>,
+    pub mem_wr_done: Signal<In, Bit>,
+    pub mem_refused: Signal<In, Bit>,
+    pub port_valid: Signal<Out, Bit>,
+    pub port_ready: Signal<In, Bit>,
+    pub port: Signal<Out, Command>,
+    pub port_out_valid: Signal<In, Bit>,
+    pub port_out_data: Signal<In, Bits<64>>,
+    pub port_out_status: Signal<In, Bits<2>>,
     pub mem_wr_line: Signal<Out, Bits<26>>,
     pub mem_wr_idx: Signal<Out, Bits<2>>,
     pub mem_wr_data: Signal<Out, Bits<128>>,
     pub mem_wr_be: Signal<Out, Bits<16>>,
     pub mem_wr_poison_we: Signal<Out, Bit>,
     pub mem_wr_poison: Signal<Out, Bit>,
+    pub mem_wr_drop: Signal<Out, Bit>,
     endpoint: Endpoint,
     transmit: Transmit,
     csr: Csr,
@@ -157,6 +178,7 @@ impl Logic for Io {
         self.link_enable.next = self.csr.link_enable.val();
         self.link_free_running.next = self.csr.link_free_running.val();
         self.link_offer_seq.next = self.csr.link_offer_seq.val();
+        self.link_offer_bi.next = self.csr.link_offer_bi.val();
         self.link_viral.next = self.csr.link_viral.val();
         self.llr_timeout.next = self.csr.llr_timeout.val();
         self.llr_max_num_retry.next = self.csr.llr_max_num_retry.val();
@@ -172,9 +194,17 @@ impl Logic for Io {
         self.hdm1_base.next = self.csr.hdm1_base.val();
         self.hdm1_limit.next = self.csr.hdm1_limit.val();
         self.hdm1_dpa.next = self.csr.hdm1_dpa.val();
+        self.hdm0_db.next = self.csr.hdm0_db.val();
+        self.hdm1_db.next = self.csr.hdm1_db.val();
+        self.coh_policy.next = self.csr.coh_policy.val();
+        self.snoop_timeout.next = self.csr.snoop_timeout.val();
+        self.csr.ev_snoop.next = self.ev_snoop.val();
+        self.csr.ev_snoop_failure.next = self.ev_snoop_failure.val();
+        self.engine.device_coherent.next = self.device_coherent.val();
         self.csr.link_up.next = self.link_up.val();
         self.csr.link_aborted.next = self.link_aborted.val();
         self.csr.link_seq.next = self.link_seq.val();
+        self.csr.link_bi.next = self.link_bi.val();
         self.csr.llr_status.next = self.llr_status.val();
         self.csr.ev_retry_request.next = self.ev_retry_request.val();
         self.csr.ev_replay.next = self.ev_replay.val();
@@ -245,6 +275,7 @@ impl Logic for Io {
         self.mem_rd_valid.next = self.engine.mem_rd_valid.val();
         self.engine.mem_rd_ready.next = self.mem_rd_ready.val();
         self.mem_rd_line.next = self.engine.mem_rd_line.val();
+        self.mem_rd_own.next = self.engine.mem_rd_own.val();
         self.engine.rsp_valid.next = self.rsp_valid.val();
         self.engine.rsp_idx.next = self.rsp_idx.val();
         self.engine.rsp_data.next = self.rsp_data.val();
@@ -252,11 +283,20 @@ impl Logic for Io {
         self.mem_wr_valid.next = self.engine.mem_wr_valid.val();
         self.engine.mem_wr_ready.next = self.mem_wr_ready.val();
         self.engine.mem_wr_idle.next = self.mem_wr_idle.val();
+        self.engine.mem_wr_done.next = self.mem_wr_done.val();
+        self.engine.mem_refused.next = self.mem_refused.val();
+        self.port_valid.next = self.engine.port_valid.val();
+        self.engine.port_ready.next = self.port_ready.val();
+        self.port.next = self.engine.port.val();
+        self.engine.port_out_valid.next = self.port_out_valid.val();
+        self.engine.port_out_data.next = self.port_out_data.val();
+        self.engine.port_out_status.next = self.port_out_status.val();
         self.mem_wr_line.next = self.engine.mem_wr_line.val();
         self.mem_wr_idx.next = self.engine.mem_wr_idx.val();
         self.mem_wr_data.next = self.engine.mem_wr_data.val();
         self.mem_wr_be.next = self.engine.mem_wr_be.val();
         self.mem_wr_poison_we.next = self.engine.mem_wr_poison_we.val();
         self.mem_wr_poison.next = self.engine.mem_wr_poison.val();
+        self.mem_wr_drop.next = self.engine.mem_wr_drop.val();
     }
 }

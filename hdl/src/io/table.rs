@@ -37,6 +37,8 @@ const COUNTERS: &[regs::Reg] = &[
     regs::Reg::RetryRequests,
     regs::Reg::RetryReplays,
     regs::Reg::PhyReinits,
+    regs::Reg::Snoops,
+    regs::Reg::SnoopFailures,
 ];
 
 /// What the hardware needs to know of one register.
@@ -89,6 +91,9 @@ fn row(reg: &regs::RegDef, config: &Config) -> Row {
             | regs::Caps::MSIX.mask()
             | regs::Caps::LINK_RETRY.mask()
             | regs::Caps::RAS_LOG.mask();
+        if config.coherent() {
+            c |= regs::Caps::BACK_INVALIDATE.mask();
+        }
         if config.engine {
             c |= regs::Caps::ENGINE.mask();
         }
@@ -114,7 +119,10 @@ fn row(reg: &regs::RegDef, config: &Config) -> Row {
             R::CapacityHi => (config.capacity() >> 32) as u32,
             R::ClockKhz => config.clock_khz,
             R::Trackers => config.req_trackers as u32 | (config.rwd_trackers as u32) << 16,
-            R::HdmCap => regs::HdmCap::COUNT_CODE.with(reg.reset, config.hdm_decoders as u32 - 1),
+            R::HdmCap => regs::HdmCap::COHERENCY_MODELS.with(
+                regs::HdmCap::COUNT_CODE.with(reg.reset, config.hdm_decoders as u32 - 1),
+                if config.coherent() { 3 } else { 2 },
+            ),
             _ => reg.reset,
         },
         hdm: hdm.filter(|_| !absent),

@@ -1,7 +1,8 @@
 //! The protocol's messages as hardware structs: derived from the same field lists as the host's types.
 
 use cxlmem_protocol::{
-    for_m2s_req_fields, for_m2s_rwd_fields, for_s2m_drs_fields, for_s2m_ndr_fields,
+    for_m2s_birsp_fields, for_m2s_req_fields, for_m2s_rwd_fields, for_s2m_bisnp_fields,
+    for_s2m_drs_fields, for_s2m_ndr_fields,
 };
 use rust_hdl::prelude::*;
 
@@ -38,6 +39,8 @@ for_m2s_req_fields!(hardware_struct);
 for_m2s_rwd_fields!(hardware_struct);
 for_s2m_ndr_fields!(hardware_struct);
 for_s2m_drs_fields!(hardware_struct);
+for_m2s_birsp_fields!(hardware_struct);
+for_s2m_bisnp_fields!(hardware_struct);
 
 /// Names the fields of packed bits: wires only.
 #[derive(LogicBlock)]
@@ -82,6 +85,8 @@ pub struct Request {
     pub be: Bits<1>,
     /// A committed HDM decoder covers the address and the line exists.
     pub hit: Bits<1>,
+    /// The decoder that covers the address is device-coherent (HDM-DB).
+    pub db: Bits<1>,
     /// DPA / 64; meaningful with `hit`.
     pub line: Bits<26>,
 }
@@ -97,4 +102,14 @@ pub struct Completion {
     /// DRS only.
     pub poison: Bits<1>,
     pub dev_load: Bits<2>,
+}
+
+/// A snoop waiting to be sent (BI-68).
+#[derive(Clone, Copy, Debug, Default, PartialEq, LogicStruct)]
+pub struct Snoop {
+    pub opcode: Bits<4>,
+    /// Number of the snoop tracker, which is the BITag.
+    pub tag: Bits<2>,
+    /// HPA[51:6].
+    pub address: Bits<46>,
 }

@@ -1,6 +1,7 @@
 //! Flit receiver: framing, CRC check, slot decode with rollover, address decode, and queues that show a flit's content only once its
 //! CRC is good. Three cycles from the last slot at the pins to a request at the head of its queue.
 
+use super::answers::Answers;
 use super::crc::CrcStep;
 use super::messages::{M2sReq, M2sRwd, Request, View};
 use crate::prim::{BlockRam, CommitFifo};
@@ -20,6 +21,7 @@ pub struct Rx {
     pub address: Signal<Out, Bits<46>>,
     pub hit: Signal<In, Bit>,
     pub line: Signal<In, Bits<26>>,
+    pub db: Signal<In, Bit>,
     // M2S Req queue head
     pub req_valid: Signal<Out, Bit>,
     pub req: Signal<Out, Request>,
@@ -37,6 +39,13 @@ pub struct Rx {
     // credits returned by the host, for the transmitter
     pub ndr_credit: Signal<Out, Bits<7>>,
     pub drs_credit: Signal<Out, Bits<7>>,
+    // BI-68, if it is in force: answers to snoops (ports of `Answers`), and credits for snoops
+    pub bi: Signal<In, Bit>,
+    pub answer_valid: Signal<Out, Bits<4>>,
+    pub answer_codes: Signal<Out, Bits<16>>,
+    pub answer_stray: Signal<Out, Bit>,
+    pub answers: Signal<Out, Bits<3>>,
+    pub snoop_credit: Signal<Out, Bits<7>>,
     // status
     pub good_flit_seen: Signal<Out, Bit>,
     pub init_received: Signal<Out, Bit>,
@@ -88,7 +97,7 @@ pub struct Rx {
     be: DFF<Bit>,
     all_data: DFF<Bit>,
     rwd_seen: DFF<Bit>,
-    credits: DFF<Bits<8>>,
+    credits: DFF<Bits<12>>,
     is_init: DFF<Bit>,
     /// RETRY.*: not counted, not acknowledged, without a sequence number.
     exempt: DFF<Bit>,
@@ -111,6 +120,7 @@ pub struct Rx {
     // link state
     init_seen: DFF<Bit>,
     flit_seen: DFF<Bit>,
+    snoop_answers: Answers,
     // queues
     req_view: View<M2sReq, 87>,
     rwd_view: View<M2sRwd, 87>,
@@ -135,6 +145,7 @@ pub struct Rx {
     is_data: Signal<Local, Bit>,
     is_req: Signal<Local, Bit>,
     is_rwd: Signal<Local, Bit>,
+    is_answers: Signal<Local, Bit>,
     head_slot: Signal<Local, Bit>,
     roll_next: Signal<Local, Bits<4>>,
     chunk_end: Signal<Local, Bits<7>>,
@@ -160,8 +171,10 @@ pub struct Rx {
     /// Credit nibbles of the flit accepted in the cycle before.
     drs_code: DFF<Bits<4>>,
     rsp_code: DFF<Bits<4>>,
+    req_code: DFF<Bits<4>>,
     ndr_power: Signal<Local, Bits<8>>,
     drs_power: Signal<Local, Bits<8>>,
+    snoop_power: Signal<Local, Bits<8>>,
 }
 
 impl Logic for Rx {
@@ -209,8 +222,11 @@ impl Logic for Rx {
             chunk_next,
             chunk_be,
             drs_code,
-            rsp_code
+            rsp_code,
+            req_code
         );
+        self.snoop_answers.clock.next = self.clock.val();
+        self.snoop_answers.reset.next = self.reset.val();
         self.reqs.clock.next = self.clock.val();
         self.rwds.clock.next = self.clock.val();
         self.chunks.clock.next = self.clock.val();
@@ -281,6 +297,16 @@ impl Logic for Rx {
                 | (!self.first.val() & (self.format.val() == 5)))
             & (self.rwd_view.msg.val().valid == 1)
             & (self.first.val() | !self.rwd_seen.q.val());
+        // H7 and G6 carry BIRsp (cxl-mem 8.2).
+        self.is_answers.next = self.head_slot.val()
+            & self.bi.val()
+            & ((self.first.val() & (self.format.val() == 7))
+                | (!self.first.val() & (self.format.val() == 6)));
+        self.snoop_answers.slot.next = self.s1_slot.q.val();
+        self.snoop_answers.head.next = self.s1_index.q.val() == 0;
+        self.snoop_answers.valid.next = self.s2_valid.q.val();
+        self.snoop_answers.first.next = self.first.val();
+        self.snoop_answers.holds.next = self.is_answers.val();
 
         // Flit state
         self.formats_next.next = self.formats.q.val();
@@ -299,11 +325,10 @@ impl Logic for Rx {
                 self.rwd_seen.d.next = false;
                 self.is_init.d.next = false;
                 self.exempt.d.next = false;
-                // Credits ride on protocol flits and on LLCRD: response nibble, data nibble.
+                // Credits ride on protocol flits and on LLCRD: response, request and data nibble.
                 self.credits.d.next = 0.into();
                 if !self.now_all_data.val() & (!self.now_control.val() | (self.llctrl.val() == 0)) {
-                    self.credits.d.next = bit_cast::<8, 4>(self.slot.val().get_bits::<4>(20))
-                        | (bit_cast::<8, 4>(self.slot.val().get_bits::<4>(28)) << 4);
+                    self.credits.d.next = self.slot.val().get_bits::<12>(20);
                 }
                 self.sub.d.next = self.subtype.val();
                 self.payload.d.next = self.slot.val().get_bits::<24>(64);
@@ -379,6 +404,10 @@ impl Logic for Rx {
         if self.hit.val() {
             self.request.next.hit = 1.into();
         }
+        self.request.next.db = 0.into();
+        if self.db.val() {
+            self.request.next.db = 1.into();
+        }
         self.request.next.line = self.line.val();
 
         // Queues
@@ -412,18 +441,21 @@ impl Logic for Rx {
             & (self.now_all_data.val() | !self.zero_now.val());
         self.accept.next = self.counts.val() & (self.init_seen.q.val() != self.is_init.q.val());
         self.broken.next = self.counts.val() & (self.init_seen.q.val() == self.is_init.q.val());
+        self.snoop_answers.accept.next = self.accept.val();
         self.reqs.commit.next = self.accept.val();
         self.rwds.commit.next = self.accept.val();
         self.reqs.abort.next = (self.last.val() & !self.accept.val()) | self.phy_down.val();
         self.rwds.abort.next = (self.last.val() & !self.accept.val()) | self.phy_down.val();
         self.drs_code.d.next = 0.into();
         self.rsp_code.d.next = 0.into();
+        self.req_code.d.next = 0.into();
         if self.last.val() {
             if self.accept.val() {
                 self.roll_good.d.next = self.roll_next.val();
                 self.chunk_good.d.next = self.chunk_end.val();
                 self.rsp_code.d.next = self.credits.q.val().get_bits::<4>(0);
-                self.drs_code.d.next = self.credits.q.val().get_bits::<4>(4);
+                self.req_code.d.next = self.credits.q.val().get_bits::<4>(4);
+                self.drs_code.d.next = self.credits.q.val().get_bits::<4>(8);
                 if self.is_init.q.val() {
                     self.init_seen.d.next = true;
                     self.peer_wrap.d.next = self.wrap.q.val();
@@ -463,7 +495,8 @@ impl Logic for Rx {
         // Rules: what a flit breaks counts only if the flit counts.
         self.offence.next = self.reqs.overflow.val()
             | self.rwds.overflow.val()
-            | (self.head_slot.val() & (self.format.val() > 5))
+            | (self.head_slot.val() & (self.format.val() > 5) & !self.is_answers.val())
+            | self.snoop_answers.offence.val()
             | (self.s2_valid.q.val()
                 & self.first.val()
                 & !self.now_all_data.val()
@@ -500,6 +533,16 @@ impl Logic for Rx {
         if self.drs_code.q.val().get_bit(3) {
             self.drs_credit.next = self.drs_power.val().get_bits::<7>(1);
         }
+
+        self.snoop_credit.next = 0.into();
+        self.snoop_power.next = bits::<8>(1) << self.req_code.q.val().get_bits::<3>(0);
+        if self.req_code.q.val().get_bit(3) & self.bi.val() {
+            self.snoop_credit.next = self.snoop_power.val().get_bits::<7>(1);
+        }
+        self.answer_valid.next = self.snoop_answers.answer_valid.val();
+        self.answer_codes.next = self.snoop_answers.answer_codes.val();
+        self.answer_stray.next = self.snoop_answers.answer_stray.val();
+        self.answers.next = self.snoop_answers.answers.val();
 
         // Heads
         self.req.next = self.reqs.read_data.val();
@@ -558,6 +601,7 @@ impl Logic for Rx {
             self.chunk_next.d.next = 0.into();
             self.rsp_code.d.next = 0.into();
             self.drs_code.d.next = 0.into();
+            self.req_code.d.next = 0.into();
         }
     }
 }

@@ -1,11 +1,11 @@
 //! Flit transmitter: packs NDR and DRS at the best rate the slot formats allow, returns credits, adds the CRC.
 //!
 //! A flit's header names the format of all four slots, so everything is decided at slot 0 from what is *complete* by then: H3 carries a
-//! DRS header and an NDR, H4 two NDRs, G slots only data; with data waiting no slot stays empty (four lines in five flits,
+//! DRS header and an NDR, H4 two NDRs, H7 a snoop (BI-68; it goes first: few can wait), G slots only data; with data waiting no slot stays empty (four lines in five flits,
 //! `cxl-mem 8.3`). Two cycles from the decision to the pins: the packer fills a slot register, and the CRC starts from there.
 
 use super::crc::CrcStep;
-use super::messages::{Completion, S2mDrs, S2mNdr};
+use super::messages::{Completion, S2mBiSnp, S2mDrs, S2mNdr, Snoop};
 use super::ndr::NdrQueue;
 use crate::config::Config;
 use crate::prim::{BlockRam, Fifo, Param};
@@ -38,13 +38,26 @@ pub struct Tx {
     pub drs_credit: Signal<In, Bits<7>>,
     pub req_popped: Signal<In, Bit>,
     pub rwd_popped: Signal<In, Bit>,
+    // BI-68: a snoop that waits (from registers: nothing is between here and the packer), taken in the cycle of `snoop_pop`
+    pub snoop_valid: Signal<In, Bit>,
+    pub snoop: Signal<In, Snoop>,
+    pub snoop_pop: Signal<Out, Bit>,
+    /// Credits for snoops, from the host; answers received, for each of which it is owed one.
+    pub snoop_credit: Signal<In, Bits<7>>,
+    pub answers: Signal<In, Bits<3>>,
     // link state
     pub good_flit_seen: Signal<In, Bit>,
     pub init_received: Signal<In, Bit>,
     pub init_sent: Signal<Out, Bit>,
-    /// Sequence numbers go into the CRC of retryable flits: offered in INIT.Param; agreed on.
+    // extensions: to be offered in INIT.Param; offered in the one that was sent; agreed on
+    /// Sequence numbers go into the CRC of retryable flits.
     pub offer_seq: Signal<In, Bit>,
+    pub offered_seq: Signal<Out, Bit>,
     pub seq: Signal<In, Bit>,
+    /// Back-invalidate.
+    pub offer_bi: Signal<In, Bit>,
+    pub offered_bi: Signal<Out, Bit>,
+    pub bi: Signal<In, Bit>,
     /// Contained (`cxl-mem 3.11`): the next flit is spoiled once, and no data leaves as good.
     pub viral: Signal<In, Bit>,
     /// Good retryable flits from the host, to be acknowledged.
@@ -82,6 +95,15 @@ pub struct Tx {
     drs_credits: DFF<Bits<10>>,
     req_owed: DFF<Bits<5>>,
     rwd_owed: DFF<Bits<5>>,
+    snoop_credits: DFF<Bits<8>>,
+    /// BI-68 is in force and there is a credit for a snoop.
+    snoop_may: DFF<Bit>,
+    /// Answers to be paid with credits; all trackers' at first.
+    birsp_owed: DFF<Bits<4>>,
+    /// There are (a cycle ago; a flit takes four), and BI-68 is in force.
+    birsp_due: DFF<Bit>,
+    said_seq: DFF<Bit>,
+    said_bi: DFF<Bit>,
     owed_timer: DFF<Bits<5>>,
     /// Good retryable flits not yet acknowledged.
     acks: DFF<Bits<8>>,
@@ -120,6 +142,8 @@ pub struct Tx {
     all_data: Signal<Local, Bit>,
     ndr_one: Signal<Local, Bit>,
     ndr_two: Signal<Local, Bit>,
+    snoop_now: Signal<Local, Bit>,
+    take_snoop: Signal<Local, Bit>,
     take_drs: Signal<Local, Bit>,
     take_first: Signal<Local, Bit>,
     take_second: Signal<Local, Bit>,
@@ -144,6 +168,13 @@ pub struct Tx {
     req_amount: Signal<Local, Bits<5>>,
     rwd_code: Signal<Local, Bits<4>>,
     rwd_amount: Signal<Local, Bits<5>>,
+    birsp_code: Signal<Local, Bits<4>>,
+    birsp_amount: Signal<Local, Bits<4>>,
+    birsp_more: Signal<Local, Bits<4>>,
+    snoop_gain: Signal<Local, Bits<8>>,
+    snoop_message: Signal<Local, S2mBiSnp>,
+    snoop_bits: Signal<Local, Bits<84>>,
+    waiting: Signal<Local, Snoop>,
     credits_sent: Signal<Local, Bit>,
     owed: Signal<Local, Bit>,
     drs_head: Signal<Local, Completion>,
@@ -182,6 +213,12 @@ impl Logic for Tx {
             drs_credits,
             req_owed,
             rwd_owed,
+            snoop_credits,
+            snoop_may,
+            birsp_owed,
+            birsp_due,
+            said_seq,
+            said_bi,
             owed_timer,
             acks,
             got,
@@ -237,7 +274,16 @@ impl Logic for Tx {
         self.overdue.next = (self.acks.q.val() > 15) & self.up.val() & self.room_ack.val();
         self.ndr_one.next = (self.ndrs.count.val() != 0) & (self.ndr_credits.q.val() != 0);
         self.ndr_two.next = (self.ndrs.count.val() > 1) & (self.ndr_credits.q.val() > 1);
+        // A snoop takes slot 0; NDR and DRS headers wait for the next flit.
+        self.snoop_now.next = self.snoop_valid.val() & self.snoop_may.q.val();
+        self.take_snoop.next = self.up.val()
+            & self.fresh.val()
+            & !self.overdue.val()
+            & self.room_any.val()
+            & !self.all_data.val()
+            & self.snoop_now.val();
         self.take_drs.next = self.up.val()
+            & !self.snoop_now.val()
             & self.fresh.val()
             & !self.overdue.val()
             & self.room_data.val()
@@ -245,18 +291,22 @@ impl Logic for Tx {
             & !self.drss.empty.val()
             & (self.drs_credits.q.val() != 0);
         self.take_first.next = self.up.val()
+            & !self.snoop_now.val()
             & self.fresh.val()
             & !self.overdue.val()
             & self.room_any.val()
             & !self.all_data.val()
             & self.ndr_one.val();
         self.take_second.next = self.take_first.val() & self.ndr_two.val() & !self.take_drs.val();
-        self.owed.next =
-            (self.req_owed.q.val() != 0) | (self.rwd_owed.q.val() != 0) | (self.acks.q.val() > 1);
+        self.owed.next = (self.req_owed.q.val() != 0)
+            | (self.rwd_owed.q.val() != 0)
+            | self.birsp_due.q.val()
+            | (self.acks.q.val() > 1);
         self.protocol.next = !self.all_data.val()
             & self.fresh.val()
             & !self.overdue.val()
-            & (self.take_drs.val()
+            & (self.take_snoop.val()
+                | self.take_drs.val()
                 | self.take_first.val()
                 | ((self.roll.q.val() != 0) & self.room_any.val())
                 | (self.up.val() & self.free_running.val() & self.room_any.val()));
@@ -281,8 +331,10 @@ impl Logic for Tx {
                 & (self.choose_control.val() | self.choose_replay.val() | self.retry_idle.val()));
         self.begins.next = self.begins_now.val();
         // LLCRD matters if it returns credits.
-        self.matters.next =
-            !self.llcrd.val() | (self.req_owed.q.val() != 0) | (self.rwd_owed.q.val() != 0);
+        self.matters.next = !self.llcrd.val()
+            | (self.req_owed.q.val() != 0)
+            | (self.rwd_owed.q.val() != 0)
+            | self.birsp_due.q.val();
 
         // Credits owed to the host: the largest power of two
         self.req_code.next = 0.into();
@@ -317,6 +369,20 @@ impl Logic for Tx {
         } else if self.rwd_owed.q.val() == 1 {
             self.rwd_code.next = 9.into();
             self.rwd_amount.next = 1.into();
+        }
+        self.birsp_code.next = 0.into();
+        self.birsp_amount.next = 0.into();
+        if self.birsp_due.q.val() {
+            if self.birsp_owed.q.val() > 3 {
+                self.birsp_code.next = 11.into();
+                self.birsp_amount.next = 4.into();
+            } else if self.birsp_owed.q.val() > 1 {
+                self.birsp_code.next = 10.into();
+                self.birsp_amount.next = 2.into();
+            } else if self.birsp_owed.q.val() == 1 {
+                self.birsp_code.next = 9.into();
+                self.birsp_amount.next = 1.into();
+            }
         }
         self.credits_sent.next = self.start.val() & (self.protocol.val() | self.llcrd.val());
 
@@ -376,6 +442,19 @@ impl Logic for Tx {
             self.ndr1_bits.next = self.ndr1.val().into();
         }
 
+        self.waiting.next = self.snoop.val();
+        self.snoop_message.next.valid = 1.into();
+        self.snoop_message.next.opcode = self.waiting.val().opcode;
+        self.snoop_message.next.bi_id = 0.into();
+        self.snoop_message.next.bi_tag = bit_cast::<12, 2>(self.waiting.val().tag);
+        self.snoop_message.next.address = self.waiting.val().address;
+        self.snoop_message.next.rsvd = 0.into();
+        self.snoop_bits.next = 0.into();
+        if self.take_snoop.val() {
+            self.snoop_bits.next = self.snoop_message.val().into();
+        }
+        self.snoop_pop.next = self.start.val() & self.take_snoop.val();
+
         // Slot 0
         self.roll_now.next = self.roll.q.val();
         if self.at_start.val() & self.take_drs.val() {
@@ -385,9 +464,15 @@ impl Logic for Tx {
         if self.at_start.val() {
             if self.protocol.val() {
                 // Sz = 1; credit nibbles; then formats: data slots are G0, unused ones an empty G5.
-                self.word.next = (bit_cast::<128, 4>(self.req_code.val()) << 24)
+                self.word.next = (bit_cast::<128, 4>(self.birsp_code.val()) << 20)
+                    | (bit_cast::<128, 4>(self.req_code.val()) << 24)
                     | (bit_cast::<128, 4>(self.rwd_code.val()) << 28)
+                    | (bit_cast::<128, 84>(self.snoop_bits.val()) << 32)
                     | bits::<128>(0x10);
+                if self.take_snoop.val() {
+                    // H7: BISnp [115:32]; with the 0x80 below
+                    self.word.next = self.word.val() | bits::<128>(0x60);
+                }
                 if self.pay.val() {
                     self.word.next = self.word.val() | bits::<128>(4);
                 }
@@ -416,7 +501,8 @@ impl Logic for Tx {
                 }
             } else if self.llcrd.val() {
                 // LLCRD.Acknowledge: the count is {Ack[7:4], Ak, Ack[2:0]}
-                self.word.next = (bit_cast::<128, 4>(self.req_code.val()) << 24)
+                self.word.next = (bit_cast::<128, 4>(self.birsp_code.val()) << 20)
+                    | (bit_cast::<128, 4>(self.req_code.val()) << 24)
                     | (bit_cast::<128, 4>(self.rwd_code.val()) << 28)
                     | (bit_cast::<128, 1>(self.acks.q.val().get_bits::<1>(3)) << 2)
                     | (bit_cast::<128, 3>(self.acks.q.val().get_bits::<3>(0)) << 64)
@@ -427,8 +513,12 @@ impl Logic for Tx {
                 self.word.next =
                     bits::<128>(0x8C_0000_0001_u64) | (bits::<128>(0x4000_0002_u64) << 64);
                 if self.offer_seq.val() {
-                    self.word.next = bits::<128>(0x8C_0000_0001_u64)
-                        | (bits::<128>(0xB161_0000_4000_0002_u64) << 64);
+                    self.word.next =
+                        self.word.val() | (bits::<128>(0xB161_0000_0000_0000_u64) << 64);
+                }
+                if self.offer_bi.val() {
+                    self.word.next =
+                        self.word.val() | (bits::<128>(0xB168_0000_0000_0000_u64) << 64);
                 }
             } else if self.retry_idle.val() {
                 // RETRY.Idle
@@ -504,6 +594,8 @@ impl Logic for Tx {
                     }
                     if self.init.val() {
                         self.sent.d.next = true;
+                        self.said_seq.d.next = self.offer_seq.val();
+                        self.said_bi.d.next = self.offer_bi.val();
                     }
                 }
             } else {
@@ -588,11 +680,37 @@ impl Logic for Tx {
             }
         }
 
+        // BI-68: snoops are paid with the host's credits, and answers with the device's.
+        self.snoop_gain.next =
+            self.snoop_credits.q.val() + bit_cast::<8, 7>(self.snoop_credit.val());
+        self.snoop_credits.d.next = self.snoop_gain.val();
+        if self.snoop_pop.val() {
+            self.snoop_credits.d.next = self.snoop_gain.val() - 1;
+        }
+        if self.snoop_gain.val().get_bit(7) {
+            self.snoop_credits.d.next = 127.into();
+        }
+        self.snoop_may.d.next = self.bi.val() & (self.snoop_credits.q.val() != 0);
+        self.birsp_more.next = self.birsp_owed.q.val() + bit_cast::<4, 3>(self.answers.val());
+        self.birsp_owed.d.next = self.birsp_more.val();
+        if self.credits_sent.val() {
+            self.birsp_owed.d.next = self.birsp_more.val() - self.birsp_amount.val();
+        } else {
+            // More answers than credits: a host that sends them gets no more than it may have.
+            if self.birsp_more.val() > 4 {
+                self.birsp_owed.d.next = 4.into();
+            }
+        }
+        self.birsp_due.d.next = self.bi.val() & (self.birsp_owed.q.val() != 0);
+
         self.init_sent.next = self.sent.q.val();
+        self.offered_seq.next = self.said_seq.q.val();
+        self.offered_bi.next = self.said_bi.q.val();
         self.ev_flit.next = self.start.val();
         self.ev_credit_stall.next = self.up.val()
             & ((!self.drss.empty.val() & (self.drs_credits.q.val() == 0))
-                | ((self.ndrs.count.val() != 0) & (self.ndr_credits.q.val() == 0)));
+                | ((self.ndrs.count.val() != 0) & (self.ndr_credits.q.val() == 0))
+                | (self.snoop_valid.val() & self.bi.val() & !self.snoop_may.q.val()));
 
         if self.reset.val() {
             self.chunk_wr.d.next = 0.into();
@@ -605,7 +723,13 @@ impl Logic for Tx {
             self.spoil.d.next = false;
             self.acks.d.next = 0.into();
             self.got.d.next = false;
+            self.snoop_credits.d.next = 0.into();
+            self.snoop_may.d.next = false;
+            self.birsp_owed.d.next = 4.into();
+            self.birsp_due.d.next = false;
             self.sent.d.next = false;
+            self.said_seq.d.next = false;
+            self.said_bi.d.next = false;
             self.index.d.next = 0.into();
             self.roll.d.next = 0.into();
             self.p_valid.d.next = false;

@@ -1,13 +1,10 @@
-//! Shares the memory port between the link (first) and the engine. The link fills at most four of five cycles, so the engine always
-//! gets its turn. Answers come in order; a queue of owners routes them.
-//!
-//! The engine's requests and write beats pass through small queues: whether it may go on depends on the state of a queue, not on what
-//! the link does in the same cycle.
+//! Shares the memory port between the link (first) and the device's own accesses. The link fills at most four of five cycles, so those
+//! always get their turn. Answers come in order; a queue of owners routes them.
 
 use crate::prim::Fifo;
 use rust_hdl::prelude::*;
 
-/// One beat of the engine's writes.
+/// One beat of the device's own writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, LogicStruct)]
 pub struct Beat {
     pub line: Bits<26>,
@@ -38,21 +35,14 @@ pub struct Arbiter {
     pub link_wr_poison_we: Signal<In, Bit>,
     pub link_wr_poison: Signal<In, Bit>,
     pub link_wr_meta_we: Signal<In, Bit>,
-    // engine
-    pub engine_rd_valid: Signal<In, Bit>,
-    pub engine_rd_ready: Signal<Out, Bit>,
-    pub engine_rd_line: Signal<In, Bits<26>>,
-    pub engine_rsp_valid: Signal<Out, Bit>,
-    pub engine_wr_valid: Signal<In, Bit>,
-    pub engine_wr_ready: Signal<Out, Bit>,
-    pub engine_wr_line: Signal<In, Bits<26>>,
-    pub engine_wr_idx: Signal<In, Bits<2>>,
-    pub engine_wr_data: Signal<In, Bits<128>>,
-    pub engine_wr_be: Signal<In, Bits<16>>,
-    pub engine_wr_poison_we: Signal<In, Bit>,
-    pub engine_wr_poison: Signal<In, Bit>,
-    /// Everything the engine wrote is in the memory.
-    pub engine_wr_idle: Signal<Out, Bit>,
+    // the device's own
+    pub local_rd_valid: Signal<In, Bit>,
+    pub local_rd_ready: Signal<Out, Bit>,
+    pub local_rd_line: Signal<In, Bits<26>>,
+    pub local_rsp_valid: Signal<Out, Bit>,
+    pub local_wr_valid: Signal<In, Bit>,
+    pub local_wr_ready: Signal<Out, Bit>,
+    pub local_wr: Signal<In, Beat>,
     // memory
     pub rd_valid: Signal<Out, Bit>,
     pub rd_ready: Signal<In, Bit>,
@@ -73,9 +63,7 @@ pub struct Arbiter {
     /// Link reads are on their way: a link that was disabled may not start again before they have come back.
     pub link_busy: Signal<Out, Bit>,
     owners: Fifo<Bits<1>, 5>,
-    engine_reads: Fifo<Bits<26>, 2>,
-    engine_writes: Fifo<Beat, 2>,
-    engine_beat: Signal<Local, Beat>,
+    beat: Signal<Local, Beat>,
     link_reads: DFF<Bits<6>>,
     room: Signal<Local, Bit>,
     link_start: Signal<Local, Bit>,
@@ -90,15 +78,10 @@ impl Logic for Arbiter {
         self.owners.reset.next = self.reset.val();
 
         self.room.next = !self.owners.full.val();
-        self.engine_reads.clock.next = self.clock.val();
-        self.engine_reads.reset.next = self.reset.val();
-        self.engine_reads.write.next = self.engine_rd_valid.val();
-        self.engine_reads.write_data.next = self.engine_rd_line.val();
-        self.engine_rd_ready.next = !self.engine_reads.full.val();
         self.rd_valid.next =
-            (self.link_rd_valid.val() | !self.engine_reads.empty.val()) & self.room.val();
+            (self.link_rd_valid.val() | self.local_rd_valid.val()) & self.room.val();
         self.link_rd_ready.next = self.rd_ready.val() & self.room.val();
-        self.engine_reads.read.next =
+        self.local_rd_ready.next =
             self.rd_ready.val() & self.room.val() & !self.link_rd_valid.val();
         self.owners.write.next = self.rd_valid.val() & self.rd_ready.val();
         if self.link_rd_valid.val() {
@@ -107,13 +90,13 @@ impl Logic for Arbiter {
             self.rd_meta_we.next = self.link_rd_meta_we.val();
             self.owners.write_data.next = 0.into();
         } else {
-            self.rd_line.next = self.engine_reads.read_data.val();
+            self.rd_line.next = self.local_rd_line.val();
             self.rd_nodata.next = false;
             self.rd_meta_we.next = false;
             self.owners.write_data.next = 1.into();
         }
         self.link_rsp_valid.next = self.rsp_valid.val() & !self.owners.read_data.val().any();
-        self.engine_rsp_valid.next = self.rsp_valid.val() & self.owners.read_data.val().any();
+        self.local_rsp_valid.next = self.rsp_valid.val() & self.owners.read_data.val().any();
         self.owners.read.next = self.rsp_valid.val() & (self.rsp_idx.val() == 3);
 
         self.link_start.next = self.link_rd_valid.val() & self.link_rd_ready.val();
@@ -129,21 +112,10 @@ impl Logic for Arbiter {
             self.link_reads.d.next = 0.into();
         }
 
-        self.engine_writes.clock.next = self.clock.val();
-        self.engine_writes.reset.next = self.reset.val();
-        self.engine_beat.next.line = self.engine_wr_line.val();
-        self.engine_beat.next.idx = self.engine_wr_idx.val();
-        self.engine_beat.next.data = self.engine_wr_data.val();
-        self.engine_beat.next.be = self.engine_wr_be.val();
-        self.engine_beat.next.poison_we = self.engine_wr_poison_we.val();
-        self.engine_beat.next.poison = self.engine_wr_poison.val();
-        self.engine_writes.write.next = self.engine_wr_valid.val();
-        self.engine_writes.write_data.next = self.engine_beat.val();
-        self.engine_wr_ready.next = !self.engine_writes.full.val();
-        self.engine_wr_idle.next = self.engine_writes.empty.val();
-        self.wr_valid.next = self.link_wr_valid.val() | !self.engine_writes.empty.val();
+        self.beat.next = self.local_wr.val();
+        self.wr_valid.next = self.link_wr_valid.val() | self.local_wr_valid.val();
         self.link_wr_ready.next = self.wr_ready.val();
-        self.engine_writes.read.next = self.wr_ready.val() & !self.link_wr_valid.val();
+        self.local_wr_ready.next = self.wr_ready.val() & !self.link_wr_valid.val();
         if self.link_wr_valid.val() {
             self.wr_line.next = self.link_wr_line.val();
             self.wr_idx.next = self.link_wr_idx.val();
@@ -153,12 +125,12 @@ impl Logic for Arbiter {
             self.wr_poison.next = self.link_wr_poison.val();
             self.wr_meta_we.next = self.link_wr_meta_we.val();
         } else {
-            self.wr_line.next = self.engine_writes.read_data.val().line;
-            self.wr_idx.next = self.engine_writes.read_data.val().idx;
-            self.wr_data.next = self.engine_writes.read_data.val().data;
-            self.wr_be.next = self.engine_writes.read_data.val().be;
-            self.wr_poison_we.next = self.engine_writes.read_data.val().poison_we;
-            self.wr_poison.next = self.engine_writes.read_data.val().poison;
+            self.wr_line.next = self.beat.val().line;
+            self.wr_idx.next = self.beat.val().idx;
+            self.wr_data.next = self.beat.val().data;
+            self.wr_be.next = self.beat.val().be;
+            self.wr_poison_we.next = self.beat.val().poison_we;
+            self.wr_poison.next = self.beat.val().poison;
             self.wr_meta_we.next = false;
         }
     }

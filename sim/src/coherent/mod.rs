@@ -24,6 +24,7 @@ pub mod model_device;
 mod op;
 mod request;
 mod reset;
+pub mod rtl;
 mod send;
 pub mod shadow;
 pub mod shrink;

@@ -11,6 +11,8 @@ impl Home {
         match response {
             Response::Ndr(ndr) => self.receive_ndr(now, ndr),
             Response::Drs(drs, data) => self.receive_drs(now, drs, data),
+            // Over HDM-H there is nothing to snoop.
+            Response::BiSnp(_) => self.counters.strays += 1,
         }
     }
 

@@ -35,6 +35,10 @@ pub struct LinkCounters {
     pub ndrs: u64,
     /// DRS received with all their data.
     pub drss: u64,
+    /// BIRsp taken to be sent (BI-68).
+    pub birsps: u64,
+    /// BISnp received (BI-68).
+    pub bisnps: u64,
 }
 
 /// When slots passed the pins, in cycles of the device: what latencies are made of.

@@ -18,7 +18,7 @@ use crate::rng::Rng;
 use cxlmem_protocol::crc;
 use cxlmem_protocol::flit::control::{self, llctrl, Control, INIT_VERSION};
 use cxlmem_protocol::flit::{Credits, Direction, Flit, FlitHeader};
-use cxlmem_protocol::msg::{M2sReq, M2sRwd, S2mDrs, S2mNdr};
+use cxlmem_protocol::msg::{M2sBiRsp, M2sReq, M2sRwd, S2mBiSnp, S2mDrs, S2mNdr};
 use cxlmem_protocol::pack::{Event, Extensions, FlitError, Line, M2sPacker, Receiver, Write};
 use cxlmem_protocol::retry::{Arrival, Limits, Local, Retry, Send, Verdict, DATA_RESERVE, RESERVE};
 use wire::{SlotReceiver, SlotSender, Wire};
@@ -29,6 +29,9 @@ const QUEUE: usize = 16;
 /// NDR and DRS that the host can always take: the home agent reserves their place with the tag.
 const HOST_BUFFERS: u16 = 64;
 
+/// BISnp that the host can always take (BI-68).
+const SNOOP_BUFFERS: u16 = 8;
+
 /// Entries of the host's retry buffer, which is the wrap value of its INIT.Param.
 const RETRY_ENTRIES: u8 = 64;
 
@@ -38,13 +41,15 @@ const ACKS_FORCED: u16 = 16;
 /// Cycles that the physical layer takes to re-initialise.
 const REINIT_CYCLES: u64 = 64;
 
-/// A response from the device.
+/// A message from the device.
 #[derive(Clone, Debug)]
 pub enum Response {
     /// A completion.
     Ndr(S2mNdr),
     /// A completion with data.
     Drs(S2mDrs, Line),
+    /// A back-invalidate snoop (BI-68). It waits for an answer ([`HostLink::send_birsp`]).
+    BiSnp(S2mBiSnp),
 }
 
 /// The host's end of the link.
@@ -60,9 +65,11 @@ pub struct HostLink {
     retry: Retry,
     /// The flits of the retry buffer, and whether they are all-data flits.
     kept: Vec<(Flit, bool)>,
-    /// Sequence numbers are offered; both ends offered them.
-    offer_seq: bool,
-    seq: bool,
+    /// Options of INIT.Param: offered at the next INIT, offered at the last one, offered by the device, in force.
+    offer: u16,
+    offered: u16,
+    peer_offers: u16,
+    agreed: u16,
     /// First cycle in which the physical layer is up again.
     reinit_until: Option<u64>,
     /// The device said that it is viral.
@@ -98,8 +105,10 @@ impl HostLink {
             arriving: VecDeque::new(),
             retry: Retry::new(RETRY_ENTRIES, Limits::default()),
             kept: vec![(Flit::default(), false); RETRY_ENTRIES.into()],
-            offer_seq: false,
-            seq: false,
+            offer: 0,
+            offered: 0,
+            peer_offers: 0,
+            agreed: 0,
             reinit_until: None,
             peer_viral: false,
             enabled: true,
@@ -141,7 +150,19 @@ impl HostLink {
 
     /// Offers sequence numbers in the CRC at the next INIT (cxl-mem 8.4); in force if the device offers them too.
     pub fn offer_seq(&mut self, offer: bool) {
-        self.offer_seq = offer;
+        self.offer(control::SEQ, offer);
+    }
+
+    /// Offers back-invalidate at the next INIT (cxl-mem 8.2); in force if the device offers it too (`LinkCtrl.OFFER_BI`).
+    pub fn offer_bi(&mut self, offer: bool) {
+        self.offer(control::BI68, offer);
+    }
+
+    fn offer(&mut self, option: u16, offer: bool) {
+        self.offer &= !option;
+        if offer {
+            self.offer |= option;
+        }
     }
 
     /// True if the device said that it is viral: its data is poison (cxl-mem 3.11).
@@ -151,7 +172,12 @@ impl HostLink {
 
     /// True if sequence numbers are in force.
     pub fn has_seq(&self) -> bool {
-        self.seq
+        self.agreed & control::SEQ != 0
+    }
+
+    /// True if BI-68 is in force.
+    pub fn has_bi(&self) -> bool {
+        self.agreed & control::BI68 != 0
     }
 
     /// What the wire did wrong so far, towards the device or the host.
@@ -177,7 +203,7 @@ impl HostLink {
         self.first_error
     }
 
-    /// Credits in hand for Req (`req`) and RwD (`data`).
+    /// Credits in hand for Req (`req`), RwD (`data`) and BIRsp (`rsp`).
     pub fn credits(&self) -> Credits {
         self.packer.credits()
     }
@@ -218,6 +244,19 @@ impl HostLink {
         self.packer.writes_queued() < QUEUE && self.is_up()
     }
 
+    /// True if [`HostLink::send_birsp`] takes a message: BI-68 is in force and the link is up.
+    #[inline]
+    pub fn room_for_birsp(&self) -> bool {
+        self.has_bi() && self.packer.birsps_queued() < QUEUE && self.is_up()
+    }
+
+    /// Queues the answer to a snoop (BI-68); false if there is no room, or BI-68 is off.
+    pub fn send_birsp(&mut self, birsp: &M2sBiRsp) -> bool {
+        let taken = self.packer.push_birsp(birsp).is_ok();
+        self.counters.birsps += u64::from(taken);
+        taken
+    }
+
     /// Queues a request; false if there is no room.
     pub fn send_req(&mut self, req: &M2sReq) -> bool {
         let taken = self.packer.push_req(req).is_ok();
@@ -250,7 +289,9 @@ impl HostLink {
         self.init_sent = false;
         self.init_received = false;
         self.heard = false;
-        self.seq = false;
+        self.offered = 0;
+        self.peer_offers = 0;
+        self.agreed = 0;
         self.peer_viral = false;
         self.restarted = true;
         self.arriving.clear();
@@ -338,7 +379,7 @@ impl HostLink {
 
     /// What SEQ mixes into the CRC of the flit with this number.
     fn in_crc(&self, number: u8) -> u16 {
-        if self.seq {
+        if self.has_seq() {
             number.into()
         } else {
             0
@@ -397,21 +438,35 @@ impl HostLink {
             data: HOST_BUFFERS,
             rsp: HOST_BUFFERS,
         });
+        self.offered = self.offer;
         self.note_up();
         let init = Control::InitParam {
             version: INIT_VERSION,
             llr_wrap: RETRY_ENTRIES,
-            signature: if self.offer_seq {
-                control::EXTENSIONS | control::SEQ
-            } else {
-                0
-            },
+            signature: control::signature(self.offered),
         };
         self.keep(init.flit(FlitHeader::default()), false, true)
     }
 
+    /// Once both INIT.Param are through, the extensions that both name are in force.
     fn note_up(&mut self) {
-        self.counters.ups += u64::from(self.is_up());
+        if !self.is_up() {
+            return;
+        }
+        self.counters.ups += 1;
+        self.agreed = self.offered & self.peer_offers;
+        if self.has_bi() {
+            self.packer.set_bi68(true);
+            self.packer.owe(Credits {
+                req: SNOOP_BUFFERS,
+                ..Default::default()
+            });
+            let extensions = Extensions {
+                bi68: true,
+                ..Default::default()
+            };
+            self.receiver = Receiver::new(Direction::S2m, extensions);
+        }
     }
 
     /// Takes the device's slot of this cycle, after its outputs have settled; `sink` gets the responses.
@@ -493,7 +548,7 @@ impl HostLink {
         self.packer.owe_ack();
         if let Some((llr_wrap, signature)) = self.init_param(flit) {
             self.init_received = true;
-            self.seq = self.offer_seq && control::offers(signature, control::SEQ);
+            self.peer_offers = control::options(signature);
             if !self.retry.set_peer_entries(llr_wrap) {
                 self.counters.protocol_errors += 1;
                 self.retry.abort();
@@ -538,8 +593,17 @@ impl HostLink {
             }
             Event::Ack(count) => acked += count,
             Event::Control(_) => {}
-            Event::BiSnp(_)
-            | Event::ByteEnables(_)
+            Event::BiSnp(bisnp) => {
+                packer.owe(Credits {
+                    req: 1,
+                    ..Default::default()
+                });
+                marks.response_start = started;
+                marks.response_end = now;
+                counters.bisnps += 1;
+                sink(Response::BiSnp(bisnp));
+            }
+            Event::ByteEnables(_)
             | Event::Req(_)
             | Event::RwdHeader(_)
             | Event::Write(_)

@@ -208,7 +208,32 @@ impl System {
             regs::HdmGlobalCtrl::OFFSET,
             regs::HdmGlobalCtrl::ENABLE.mask(),
         )?;
+        if self.options.back_invalidate || self.options.device_coherent {
+            return self.offer_back_invalidate(true);
+        }
         self.restart_link()
+    }
+
+    /// Offers BI-68 (or no longer) at both ends and brings the link down and up again. Without error, it is in force if it was offered
+    /// ([`HostLink::has_bi`](crate::link::HostLink::has_bi)).
+    ///
+    /// # Errors
+    /// [`SystemError`].
+    pub fn offer_back_invalidate(&mut self, offer: bool) -> Result<(), SystemError> {
+        let control = self.mmio_read32(regs::LinkCtrl::OFFSET)?;
+        self.mmio_write32(
+            regs::LinkCtrl::OFFSET,
+            regs::LinkCtrl::OFFER_BI.with(control, u32::from(offer)),
+        )?;
+        self.link.offer_bi(offer);
+        self.reset_link()?;
+        if offer && !self.link.has_bi() {
+            return Err(SystemError::Timeout {
+                what: "BI-68 in force (LinkCtrl.OFFER_BI)",
+                after: 0,
+            });
+        }
+        Ok(())
     }
 
     /// Writes decoder `n` (0 or 1) and waits for its commit. Base and size are multiples of 256 MiB.
@@ -221,7 +246,12 @@ impl System {
         self.mmio_write32(at(regs::Hdm0BaseHi::OFFSET), (base >> 32) as u32)?;
         self.mmio_write32(at(regs::Hdm0SizeLo::OFFSET), size as u32)?;
         self.mmio_write32(at(regs::Hdm0SizeHi::OFFSET), (size >> 32) as u32)?;
-        let control = regs::Hdm0Ctrl::TARGET_TYPE.mask() | regs::Hdm0Ctrl::COMMIT.mask();
+        let kind = if self.options.device_coherent {
+            regs::Hdm0Ctrl::BI.mask()
+        } else {
+            regs::Hdm0Ctrl::TARGET_TYPE.mask()
+        };
+        let control = kind | regs::Hdm0Ctrl::COMMIT.mask();
         self.mmio_write32(at(regs::Hdm0Ctrl::OFFSET), control)?;
         self.wait_register(at(regs::Hdm0Ctrl::OFFSET), "HDM decoder commit", |v| {
             regs::Hdm0Ctrl::COMMITTED.is_set(v)
@@ -259,7 +289,11 @@ impl System {
             regs::LinkStatus::UP.is_set(v)
         })?;
         self.run_until(BRING_UP_CYCLES, "the host's end of the link up", |s| {
-            s.link.is_up() && s.link.credits().req > 0 && s.link.credits().data > 0
+            let credits = s.link.credits();
+            s.link.is_up()
+                && credits.req > 0
+                && credits.data > 0
+                && (credits.rsp > 0 || !s.link.has_bi())
         })?;
         Ok(())
     }

@@ -23,13 +23,29 @@ pub const EXTENSIONS: u16 = 0xB160;
 /// Bit of the signature that offers sequence numbers in the CRC (cxl-mem 8.4).
 pub const SEQ: u16 = 1;
 
-/// True if `signature` offers the extensions in `bits`.
-pub const fn offers(signature: u16, bits: u16) -> bool {
-    signature & 0xfff0 == EXTENSIONS && signature & bits == bits
+/// Bit of the signature that offers back-invalidate in 68-byte flits (cxl-mem 8.2).
+pub const BI68: u16 = 8;
+
+/// Snoops that this project's device has out at most: as many BITags it uses, and credits for BIRsp it gives.
+pub const BI_TAGS: u16 = 4;
+
+/// Signature of an end that offers the extensions in `bits`; 0 if it offers none.
+pub const fn signature(bits: u16) -> u16 {
+    if bits == 0 {
+        0
+    } else {
+        EXTENSIONS | bits
+    }
 }
 
-/// BI-68 is on when INIT.Param payload bits 63:48 of both ends hold this signature (cxl-mem 8.2).
-pub const BI68_SIGNATURE: u16 = 0xB168;
+/// The extensions that `signature` offers.
+pub const fn options(signature: u16) -> u16 {
+    if signature & 0xfff0 == EXTENSIONS {
+        signature & 15
+    } else {
+        0
+    }
+}
 
 /// A control flit's content. Credits are in the flit header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]

@@ -1,6 +1,6 @@
 //! The host's packer: Req, RwD with data, BIRsp into flits.
 
-use super::{sender_methods, to_chunks, Builder, Full, Ring, Sender, Write};
+use super::{sender_methods, to_chunks, Builder, Full, Refused, Ring, Sender, Write};
 use crate::flit::format::{m2s_g, m2s_h, M2S_G, M2S_H};
 use crate::flit::Flit;
 use crate::msg::{M2sBiRsp, M2sReq, M2sRwdOpcode};
@@ -97,17 +97,19 @@ impl<const REQS: usize, const WRITES: usize> M2sPacker<REQS, WRITES> {
     /// Queues a snoop response (BI-68).
     ///
     /// # Errors
-    /// [`Full`] if the queue is.
-    pub fn push_birsp(&mut self, birsp: &M2sBiRsp) -> Result<(), Full> {
-        self.birsps
-            .push(birsp.pack())
-            .then_some(())
-            .ok_or(Full { queue: "BIRsp" })
+    /// [`Refused`] if the queue is full or BI-68 is off.
+    pub fn push_birsp(&mut self, birsp: &M2sBiRsp) -> Result<(), Refused> {
+        self.sender
+            .queue_bi(&mut self.birsps, birsp.pack(), "BIRsp")
     }
 
     /// Requests queued.
     pub const fn reqs_queued(&self) -> usize {
         self.reqs.len
+    }
+    /// Snoop responses queued.
+    pub const fn birsps_queued(&self) -> usize {
+        self.birsps.len
     }
     /// Writes queued whose header has not been sent.
     pub const fn writes_queued(&self) -> usize {

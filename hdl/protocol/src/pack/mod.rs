@@ -98,6 +98,29 @@ impl fmt::Display for Full {
 
 impl core::error::Error for Full {}
 
+/// A packer did not take a BI-68 message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Its queue has no room.
+    Full(Full),
+    /// The two ends did not agree on BI-68.
+    Off,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full(full) => write!(f, "{full}"),
+            Self::Off => write!(
+                f,
+                "the packer does not send BI-68 messages: both ends must offer the extension in INIT.Param (cxl-mem 8.2), then set_bi68"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for Refused {}
+
 /// A fixed-size FIFO.
 #[derive(Clone, Debug)]
 struct Ring<T, const N: usize> {
@@ -188,6 +211,8 @@ struct Sender {
     acks: u16,
     idle: u32,
     flush_after: u32,
+    /// BI-68 is in force.
+    bi68: bool,
 }
 
 /// A protocol flit in the making.
@@ -227,7 +252,23 @@ impl Sender {
             acks: 0,
             idle: 0,
             flush_after: DEFAULT_FLUSH,
+            bi68: false,
         }
+    }
+
+    /// Puts a BI-68 message into its queue.
+    fn queue_bi(
+        &self,
+        ring: &mut Ring<u128, 64>,
+        message: u128,
+        queue: &'static str,
+    ) -> Result<(), Refused> {
+        if !self.bi68 {
+            return Err(Refused::Off);
+        }
+        ring.push(message)
+            .then_some(())
+            .ok_or(Refused::Full(Full { queue }))
     }
 
     #[inline]
@@ -364,6 +405,10 @@ macro_rules! sender_methods {
         /// Sets how many idle calls of [`Self::next_flit`] pass before credits or acknowledgements get a flit of their own.
         pub fn set_flush_after(&mut self, calls: u32) {
             self.sender.flush_after = calls;
+        }
+        /// Turns BI-68 on or off (off in a new packer): at INIT, before any message of it is queued.
+        pub fn set_bi68(&mut self, on: bool) {
+            self.sender.bi68 = on;
         }
         /// Chunks owed at the start of the next flit (the rollover).
         pub const fn rollover(&self) -> usize {

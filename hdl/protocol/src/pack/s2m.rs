@@ -1,6 +1,6 @@
 //! The device's packer, for tests and tools: NDR, DRS with data, BISnp into flits.
 
-use super::{sender_methods, to_chunks, Full, Read, Ring, Sender};
+use super::{sender_methods, to_chunks, Full, Read, Refused, Ring, Sender};
 use crate::flit::format::{s2m_g, s2m_h, Format, Kind, S2M_G, S2M_H};
 use crate::flit::Flit;
 use crate::msg::{S2mBiSnp, S2mNdr};
@@ -69,12 +69,10 @@ impl<const NDRS: usize, const READS: usize> S2mPacker<NDRS, READS> {
     /// Queues a back-invalidate snoop (BI-68).
     ///
     /// # Errors
-    /// [`Full`] if the queue is.
-    pub fn push_bisnp(&mut self, bisnp: &S2mBiSnp) -> Result<(), Full> {
-        self.bisnps
-            .push(bisnp.pack())
-            .then_some(())
-            .ok_or(Full { queue: "BISnp" })
+    /// [`Refused`] if the queue is full or BI-68 is off.
+    pub fn push_bisnp(&mut self, bisnp: &S2mBiSnp) -> Result<(), Refused> {
+        self.sender
+            .queue_bi(&mut self.bisnps, bisnp.pack(), "BISnp")
     }
 
     /// True if nothing is queued and no chunk is owed (credits may still be owed to the other end).

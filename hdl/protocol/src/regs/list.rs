@@ -67,7 +67,7 @@ macro_rules! for_each_reg {
             (RasLog15, 0x1154, RO, 0, "Header log, bits 511:480", [])
 
             // ---- HDM decoder capability (cxl-mem 4.4) ----
-            (HdmCap, 0x1200, RO, 0x0050_0401, "HDM decoder capability", [
+            (HdmCap, 0x1200, RO, 0x0070_0401, "HDM decoder capability", [
                 (COUNT_CODE, 0, 4, "number of decoders, coded: 0 is one, 1 is two"),
                 (TARGET_COUNT, 4, 4, "0: an endpoint"),
                 (INTERLEAVE_11_8, 8, 1, "interleave on address bits 11:8: no"),
@@ -139,13 +139,15 @@ macro_rules! for_each_reg {
                 (ENABLE, 0, 1, "1: initialise and run; 0: silent, INIT and credits forgotten"),
                 (FREE_RUNNING, 1, 1, "send a flit in every frame, empty ones too"),
                 (OFFER_SEQ, 2, 1, "offer sequence numbers in the CRC at the next INIT"),
-                (VIRAL, 3, 1, "contain: the next flit's CRC is spoiled once, RETRY.Ack says Viral, and all read data leaves as poison")])
+                (VIRAL, 3, 1, "contain: the next flit's CRC is spoiled once, RETRY.Ack says Viral, and all read data leaves as poison"),
+                (OFFER_BI, 4, 1, "offer back-invalidate (BI-68) at the next INIT")])
             (LinkStatus, 0x2044, RO, 0, "Link status", [
                 (UP, 0, 1, "INIT.Param both sent and received"),
                 (INIT_RECEIVED, 1, 1, "INIT.Param received"),
                 (INIT_SENT, 2, 1, "INIT.Param sent"),
                 (ABORTED, 3, 1, "given up after retries, or a rule was broken: ENABLE 0, then 1 starts anew"),
                 (SEQ, 4, 1, "sequence numbers are in the CRC: both ends offered them"),
+                (BI, 5, 1, "BI-68 is in force: both ends offered it"),
                 (LOCAL, 16, 3, "local retry state: 0 normal, 1 request to be sent, 2 answer awaited, 3 physical layer re-initialises, 4 aborted"),
                 (REMOTE, 19, 1, "remote retry state: an answer is to be sent"),
                 (NUM_RETRY, 20, 5, "requests sent for the flit that is awaited"),
@@ -158,6 +160,13 @@ macro_rules! for_each_reg {
                 (MAX_NUM_PHY_REINIT, 24, 5, "re-initialisations before the link is given up")])
             (LlrTail, 0x2050, RW, 0x0000_0100, "Link-level retry: lost last flits", [
                 (TAIL, 0, 13, "with SEQ: flit times without acknowledgement before an LLCRD is sent; 0 never")])
+
+            // ---- Device-coherent memory (HDM-DB) ----
+            (CohCtrl, 0x2060, RW, 0x0000_0002, "Coherence: what to grant where the protocol leaves the choice", [
+                (SHARED_GETS_E, 0, 1, "a host that asks for S gets E unless it may hold S already"),
+                (ANY_GETS_E, 1, 1, "MemRdData gets E")])
+            (SnoopTimeout, 0x2064, RW, 0x0002_0000, "Back-invalidate: time for an answer", [
+                (CYCLES, 0, 24, "the device's access fails after one to two times as many cycles")])
 
             // ---- Counters: they wrap, and CounterCtrl clears them ----
             (RxFlits, 0x2080, RO, 0, "Flits received with a good CRC", [])
@@ -177,6 +186,8 @@ macro_rules! for_each_reg {
             (RetryRequests, 0x20B8, RO, 0, "RETRY.Req sent", [])
             (RetryReplays, 0x20BC, RO, 0, "Flits sent again", [])
             (PhyReinits, 0x20C0, RO, 0, "Re-initialisations of the physical layer asked for", [])
+            (Snoops, 0x20C4, RO, 0, "Back-invalidate snoops begun", [])
+            (SnoopFailures, 0x20C8, RO, 0, "Back-invalidate snoops that ended without an answer in time", [])
 
             // ---- Engine (descriptor layout: module `engine`) ----
             (EngCtrl, 0x2100, RW, 0, "Engine control", [

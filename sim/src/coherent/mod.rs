@@ -5,7 +5,7 @@
 //! | Home agent: cores with private MESI caches, one request a line, snoops, conflict handshake | [`Agent`] |
 //! | A device for tests: directory, memory, its own accesses; random legal orders, mutants | [`model_device`] |
 //! | Is each message of the device one that the rules allow? | [`shadow`] |
-//! | Agent, device and shadow together, cycle by cycle | [`bench`] |
+//! | Agent, device and shadow together, cycle by cycle | [`mod@bench`] |
 //! | Are the values that everybody saw those of one memory? | [`history`] |
 //! | Litmus tests | [`litmus`] |
 //! | Random workload, coverage, shrinking of a failing run | [`workload`], [`cover`], [`shrink`] |
@@ -128,7 +128,7 @@ pub trait Endpoint: Port {
     fn ports(&self) -> usize;
     /// Starts an access of a line (`address` in bytes, host physical); false if the port is busy.
     fn start(&mut self, port: usize, address: u64, op: DeviceOp) -> bool;
-    /// The result of the port's access, once: the line as it was before the access.
+    /// The result of the port's access, once: the line as it was before the access (of an atomic, at least its word).
     fn finish(&mut self, port: usize) -> Option<Result<Line, DeviceError>>;
     /// The first thing that the host did against the rules, if the device says so.
     fn host_violation(&self) -> Option<String>;

@@ -19,8 +19,6 @@ use cxlmem_protocol::msg::{
 };
 use std::collections::VecDeque;
 
-/// Messages that a channel of the device holds at most.
-const DEPTH: usize = 16;
 /// Reqs that can wait for a snoop or for room in the directory.
 const STALLED: usize = 8;
 
@@ -88,9 +86,9 @@ impl ModelDevice {
         Self {
             rng: Rng::new(options.seed),
             cells: (0..options.lines.clamp(1, 1 << 16)).map(cell).collect(),
-            req: Vec::with_capacity(DEPTH),
-            rwd: Vec::with_capacity(DEPTH),
-            birsp: Vec::with_capacity(DEPTH),
+            req: Vec::with_capacity(options.depth),
+            rwd: Vec::with_capacity(options.depth),
+            birsp: Vec::with_capacity(options.depth),
             stalled: Vec::with_capacity(STALLED),
             ndr: VecDeque::with_capacity(64),
             drs: Vec::with_capacity(64),
@@ -353,13 +351,13 @@ impl ModelDevice {
 
 impl Port for ModelDevice {
     fn room_for_req(&self) -> bool {
-        self.req.len() < DEPTH
+        self.req.len() < self.options.depth.max(1)
     }
     fn room_for_rwd(&self) -> bool {
-        self.rwd.len() < DEPTH
+        self.rwd.len() < self.options.depth.max(1)
     }
     fn room_for_birsp(&self) -> bool {
-        self.birsp.len() < DEPTH
+        self.birsp.len() < self.options.depth.max(1)
     }
     fn send_req(&mut self, req: &M2sReq) {
         let request = Request {

@@ -1,7 +1,8 @@
 //! The device's messages against the rules, one by one.
 //!
 //! The host's end of the link does not see when the device takes a message, only what it sends. So the shadow keeps, for every line,
-//! all states that the device can be in by the rules ([`hdm_db::request`], [`hdm_db::local`], [`hdm_db::answer`]) given what has passed
+//! all states that the device can be in by the rules ([`request`](cxlmem_protocol::hdm_db::request),
+//! [`local`](cxlmem_protocol::hdm_db::local), [`answer`](cxlmem_protocol::hdm_db::answer)) given what has passed
 //! so far; a message that none of them could have sent is an error. It watches messages only and knows nothing of the agent.
 
 mod guess;

@@ -111,6 +111,8 @@ pub struct DeviceOptions {
     pub lines: u64,
     /// Lines that the directory can record; `None`: all.
     pub entries: Option<usize>,
+    /// Messages that each of its inputs holds: the host's credits.
+    pub depth: usize,
     /// Ports of its own.
     pub ports: usize,
     /// What it grants.
@@ -128,6 +130,7 @@ impl Default for DeviceOptions {
         Self {
             lines: 64,
             entries: None,
+            depth: 16,
             ports: 2,
             policy: Policy::default(),
             speed: Speeds::all(0.5),

@@ -113,6 +113,7 @@ impl Setup {
         let device = DeviceOptions {
             lines,
             entries,
+            depth: [1, 2, 16][below(3) as usize],
             ports: below(4) as usize,
             policy: Policy {
                 shared_gets_e: below(2) == 0,
@@ -195,10 +196,15 @@ impl Setup {
         let mut rng = Rng::new(self.seed);
         let actors = (self.agent.cores + self.device.ports) as u64;
         let hurry = rng.below(2) == 0;
+        // Each workload leaves out some kinds, so that the others crowd (swarm testing).
+        let mut kinds: Vec<Kind> = KINDS.into_iter().filter(|_| rng.below(3) != 0).collect();
+        if kinds.is_empty() {
+            kinds.extend(KINDS);
+        }
         let op = |number| WorkOp {
             number: number as u32,
             actor: rng.below(actors) as u8,
-            kind: KINDS[rng.below(KINDS.len() as u64) as usize],
+            kind: kinds[rng.below(kinds.len() as u64) as usize],
             line: rng.below(self.device.lines) as u16,
             word: 1 + rng.below(7) as u8,
             think: if hurry { 0 } else { rng.below(32) as u8 },

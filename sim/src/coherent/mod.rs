@@ -139,6 +139,52 @@ pub trait Endpoint: Port {
     }
 }
 
+impl<E: Port> Port for &mut E {
+    fn room_for_req(&self) -> bool {
+        (**self).room_for_req()
+    }
+    fn room_for_rwd(&self) -> bool {
+        (**self).room_for_rwd()
+    }
+    fn room_for_birsp(&self) -> bool {
+        (**self).room_for_birsp()
+    }
+    fn send_req(&mut self, req: &M2sReq) {
+        (**self).send_req(req);
+    }
+    fn send_rwd(&mut self, header: &M2sRwd, data: &Line, enables: u64) {
+        (**self).send_rwd(header, data, enables);
+    }
+    fn send_birsp(&mut self, birsp: &M2sBiRsp) {
+        (**self).send_birsp(birsp);
+    }
+}
+
+/// A device that is looked at afterwards.
+impl<E: Endpoint> Endpoint for &mut E {
+    fn step(&mut self) {
+        (**self).step();
+    }
+    fn receive(&mut self) -> Option<FromDevice> {
+        (**self).receive()
+    }
+    fn ports(&self) -> usize {
+        (**self).ports()
+    }
+    fn start(&mut self, port: usize, address: u64, op: DeviceOp) -> bool {
+        (**self).start(port, address, op)
+    }
+    fn finish(&mut self, port: usize) -> Option<Result<Line, DeviceError>> {
+        (**self).finish(port)
+    }
+    fn host_violation(&self) -> Option<String> {
+        (**self).host_violation()
+    }
+    fn recorded(&self, address: u64) -> Option<Dir> {
+        (**self).recorded(address)
+    }
+}
+
 /// Word `n` (0 to 7) of a line.
 pub(crate) fn word(line: &Line, n: usize) -> u64 {
     let mut bytes = [0; 8];

@@ -57,7 +57,7 @@ impl RtlOptions {
             burst_bits: 16,
             lose: lost,
             repeat: lost,
-            swap: 0.0,
+            swap: lost,
             ..WireFaults::default()
         };
         let faults = if rng.chance(0.5) {

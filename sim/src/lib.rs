@@ -5,6 +5,7 @@ pub mod ext;
 pub mod home;
 pub mod link;
 pub mod pcie;
+pub mod port;
 pub mod rng;
 pub mod system;
 pub mod workload;

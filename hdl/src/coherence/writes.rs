@@ -162,7 +162,8 @@ impl Logic for Writes {
             & self.rwd_valid.val()
             & self.ndr_room.val()
             & !self.pool.full.val();
-        self.pool.allocate.next = self.start.val();
+        // BIConflict is no request of the line: the Req that it is about may not find it here.
+        self.pool.allocate.next = self.start.val() & !self.is_conflict.val();
         self.pool.allocate_line.next = self.head.val().line;
         self.ndr_reserve.next = self.start.val();
 
@@ -275,7 +276,7 @@ impl Logic for Writes {
         self.wr_meta.next = self.head.val().meta_value;
 
         self.rwd_pop.next = self.finish.val();
-        self.pool.done.next = self.finish.val();
+        self.pool.done.next = self.finish.val() & !self.conflict.q.val();
         self.cmp.next.opcode = 0.into();
         if self.conflict.q.val() {
             self.cmp.next.opcode = 4.into();

@@ -208,7 +208,7 @@ impl System {
             regs::HdmGlobalCtrl::OFFSET,
             regs::HdmGlobalCtrl::ENABLE.mask(),
         )?;
-        if self.options.back_invalidate {
+        if self.options.back_invalidate || self.options.device_coherent {
             return self.offer_back_invalidate(true);
         }
         self.restart_link()
@@ -246,7 +246,12 @@ impl System {
         self.mmio_write32(at(regs::Hdm0BaseHi::OFFSET), (base >> 32) as u32)?;
         self.mmio_write32(at(regs::Hdm0SizeLo::OFFSET), size as u32)?;
         self.mmio_write32(at(regs::Hdm0SizeHi::OFFSET), (size >> 32) as u32)?;
-        let control = regs::Hdm0Ctrl::TARGET_TYPE.mask() | regs::Hdm0Ctrl::COMMIT.mask();
+        let kind = if self.options.device_coherent {
+            regs::Hdm0Ctrl::BI.mask()
+        } else {
+            regs::Hdm0Ctrl::TARGET_TYPE.mask()
+        };
+        let control = kind | regs::Hdm0Ctrl::COMMIT.mask();
         self.mmio_write32(at(regs::Hdm0Ctrl::OFFSET), control)?;
         self.wait_register(at(regs::Hdm0Ctrl::OFFSET), "HDM decoder commit", |v| {
             regs::Hdm0Ctrl::COMMITTED.is_set(v)

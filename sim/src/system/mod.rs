@@ -10,12 +10,14 @@ use crate::ext::{ExtMemory, ExtTiming};
 use crate::home::cache::{Cache, CacheShape};
 use crate::home::golden::{Golden, LINE};
 use crate::home::{Done, Home, HomeError, HomeOptions, Op, Ticket};
-use crate::link::{Faults, HostLink};
+use crate::link::{Faults, HostLink, Response};
 use crate::pcie::{IoOptions, Pcie, PcieError, MEMORY_BAR, REGISTER_BAR};
+use crate::port::DevicePort;
 use crate::rng::Rng;
 use cxlmem_hdl::{Backend, Config};
 use pcie_sim::config::AccessError;
 use pcie_sim::root::{enumerate, EnumerateError, FoundFunction, MsixError, Plan};
+use std::collections::VecDeque;
 use std::path::PathBuf;
 
 /// Choices for one simulation. Equal options give equal runs.
@@ -39,6 +41,8 @@ pub struct Options {
     pub ext: ExtTiming,
     /// [`System::bring_up`] offers BI-68 at both ends (cxl-mem 8.2).
     pub back_invalidate: bool,
+    /// HDM decoder 0 is device-coherent (HDM-DB), with BI-68: for a home agent that answers snoops ([`System::replace_home`]).
+    pub device_coherent: bool,
     /// CXL.io side.
     pub io: IoOptions,
     /// A flushed range may be written by the device afterwards: reads of it are not compared with what was flushed. Turn this off in tests that do not use the engine.
@@ -57,6 +61,7 @@ impl Default for Options {
             cache: CacheShape::default(),
             ext: ExtTiming::default(),
             back_invalidate: false,
+            device_coherent: false,
             io: IoOptions::default(),
             forget_on_flush: true,
         }
@@ -128,6 +133,9 @@ pub struct System {
     hdm_base: u64,
     registers: u64,
     hung: bool,
+    port: DevicePort,
+    /// Someone else is the home agent: what the device sent.
+    tapped: Option<VecDeque<Response>>,
     irqs: [u64; cxlmem_protocol::regs::MSIX_VECTORS as usize],
 }
 
@@ -188,6 +196,8 @@ impl System {
             hdm_base: 0,
             registers: 0,
             hung: false,
+            port: DevicePort::default(),
+            tapped: None,
             irqs: Default::default(),
             options,
         };
@@ -204,6 +214,7 @@ impl System {
         self.cache.discard();
         self.pcie.function.reset();
         self.pcie.reset_streams();
+        self.port.clear();
         self.power_on()
     }
 
@@ -229,7 +240,9 @@ impl System {
     #[inline]
     pub fn cycle(&mut self) {
         let now = self.dut.cycles();
-        self.home.pump(now, &mut self.link);
+        if self.tapped.is_none() {
+            self.home.pump(now, &mut self.link);
+        }
         if self.hung {
             self.dut.skip_cycle();
             self.pcie.root.expire(now);
@@ -237,13 +250,18 @@ impl System {
         }
         self.link.drive(&mut self.dut);
         self.pcie.drive(&mut self.dut);
+        self.port.drive(&mut self.dut);
         if let Some(ext) = &mut self.ext {
             ext.drive(&mut self.dut);
         }
         self.dut.settle();
         let home = &mut self.home;
-        self.link
-            .sample(&self.dut, |response| home.receive(now, &response));
+        let tapped = &mut self.tapped;
+        self.link.sample(&self.dut, |response| match tapped {
+            None => home.receive(now, &response),
+            Some(queue) => queue.push_back(response),
+        });
+        self.port.sample(now, &self.dut);
         if self.link.take_restart() {
             self.home.link_reset();
         }
@@ -309,6 +327,22 @@ impl System {
     /// The model, for pins and recordings.
     pub fn dut_mut(&mut self) -> &mut Dut {
         &mut self.dut
+    }
+
+    /// From now on someone else is the home agent: the caller sends by [`System::link_mut`] and takes what the device sends by
+    /// [`System::take_response`].
+    pub fn replace_home(&mut self) {
+        self.tapped.get_or_insert_default();
+    }
+
+    /// The next message of the device, after [`System::replace_home`].
+    pub fn take_response(&mut self) -> Option<Response> {
+        self.tapped.as_mut().and_then(VecDeque::pop_front)
+    }
+
+    /// The accelerator at the controller's line port.
+    pub fn port_mut(&mut self) -> &mut DevicePort {
+        &mut self.port
     }
 
     /// The link, for its faults and counters.

@@ -3,6 +3,7 @@
 use crate::home::HomeCounters;
 use crate::link::{LinkCounters, WireCounters};
 use crate::system::{System, SystemError};
+use cxlmem_protocol::flit::control::BI_TAGS;
 use cxlmem_protocol::flit::Direction;
 use cxlmem_protocol::regs;
 
@@ -12,11 +13,13 @@ pub struct Counted {
     wire: [WireCounters; 2],
     link: LinkCounters,
     home: HomeCounters,
+    /// BIRsp that came to the device, modulo 2^64: those sent, but for the credits that did not come back.
+    answered: u64,
     /// Registers of the device, in the order of `REGISTERS`.
     device: [u32; REGISTERS.len()],
 }
 
-const REGISTERS: [u32; 8] = [
+const REGISTERS: [u32; 9] = [
     regs::RxCrcErrors::OFFSET,
     regs::RetryRequests::OFFSET,
     regs::RetryReplays::OFFSET,
@@ -25,6 +28,7 @@ const REGISTERS: [u32; 8] = [
     regs::NdrCount::OFFSET,
     regs::DrsCount::OFFSET,
     regs::RxProtocolErrors::OFFSET,
+    regs::Snoops::OFFSET,
 ];
 
 impl Counted {
@@ -38,10 +42,18 @@ impl Counted {
             *value = system.mmio_read32(offset)?;
         }
         let link = system.link();
+        let mut answered = link.counters().birsps;
+        if link.has_bi() {
+            let credits = u64::from(link.credits().rsp);
+            answered = answered
+                .wrapping_add(credits)
+                .wrapping_sub(u64::from(BI_TAGS));
+        }
         Ok(Self {
             wire: [Direction::M2s, Direction::S2m].map(|d| link.wire_counters(d)),
             link: link.counters(),
             home: system.home().counters(),
+            answered,
             device,
         })
     }
@@ -68,16 +80,16 @@ impl Counted {
                 detected: d[0],
                 requests: d[1],
                 replayed: l.replayed - m.replayed,
-                sent: [l.reqs - m.reqs, l.rwds - m.rwds],
-                delivered: [d[3], d[4]],
+                sent: [l.reqs - m.reqs, l.rwds - m.rwds, l.birsps - m.birsps],
+                delivered: [d[3], d[4], self.answered.wrapping_sub(before.answered)],
                 ..way(0)
             },
             to_host: Way {
                 detected: l.crc_errors - m.crc_errors,
                 requests: l.retry_requests - m.retry_requests,
                 replayed: d[2],
-                sent: [d[5], d[6]],
-                delivered: [l.ndrs - m.ndrs, l.drss - m.drss],
+                sent: [d[5], d[6], d[8]],
+                delivered: [l.ndrs - m.ndrs, l.drss - m.drss, l.bisnps - m.bisnps],
                 ..way(1)
             },
             reinits: l.reinits - m.reinits,
@@ -109,10 +121,10 @@ pub struct Way {
     pub requests: u64,
     /// Flits that the sender sent again.
     pub replayed: u64,
-    /// Messages given to the link: Req and RwD, or NDR and DRS.
-    pub sent: [u64; 2],
+    /// Messages given to the link: Req, RwD and BIRsp, or NDR, DRS and BISnp.
+    pub sent: [u64; 3],
     /// Messages that came out at the other end.
-    pub delivered: [u64; 2],
+    pub delivered: [u64; 3],
 }
 
 impl Way {
@@ -144,8 +156,8 @@ impl Ledger {
     pub fn losses(&self) -> Vec<String> {
         let mut out = Vec::new();
         for (way, names) in [
-            (&self.to_device, ["Req", "RwD"]),
-            (&self.to_host, ["NDR", "DRS"]),
+            (&self.to_device, ["Req", "RwD", "BIRsp"]),
+            (&self.to_host, ["NDR", "DRS", "BISnp"]),
         ] {
             for (n, name) in names.iter().enumerate() {
                 // The device's counters have 32 bits.

@@ -26,6 +26,9 @@ pub const SEQ: u16 = 1;
 /// Bit of the signature that offers back-invalidate in 68-byte flits (cxl-mem 8.2).
 pub const BI68: u16 = 8;
 
+/// Snoops that this project's device has out at most: as many BITags it uses, and credits for BIRsp it gives.
+pub const BI_TAGS: u16 = 4;
+
 /// Signature of an end that offers the extensions in `bits`; 0 if it offers none.
 pub const fn signature(bits: u16) -> u16 {
     if bits == 0 {

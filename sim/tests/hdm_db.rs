@@ -1,0 +1,584 @@
+//! Device-coherent memory (HDM-DB), message by message, with the home agent played by hand: grants, snoops, the conflict handshake early and
+//! late, time-outs and the loss of the link.
+
+use cxlmem_protocol::hdm_db::host::Row;
+use cxlmem_protocol::hdm_db::Op;
+use cxlmem_protocol::msg::{
+    M2sBiRsp, M2sBiRspOpcode, M2sReq, M2sRwd, M2sRwdOpcode, MetaField, MetaValue, S2mBiSnp,
+    S2mBiSnpOpcode, S2mDrsOpcode, S2mNdr, S2mNdrOpcode,
+};
+use cxlmem_protocol::regs;
+use cxlmem_sim::link::Response;
+use cxlmem_sim::port::{Keep, PortDone, PortError, PortOp};
+use cxlmem_sim::{Options, System};
+
+type Line = [u8; 64];
+
+/// Cycles that nothing here takes.
+const BOUND: u64 = 5_000;
+
+/// A host that says exactly what the test says.
+struct Hand {
+    s: System,
+    ndrs: Vec<S2mNdr>,
+    drss: Vec<(u16, bool, Line)>,
+    snoops: Vec<S2mBiSnp>,
+}
+
+impl Hand {
+    fn new(config: &str) -> Self {
+        let mut s = System::new(
+            config,
+            Options {
+                device_coherent: true,
+                ..Default::default()
+            },
+        )
+        .unwrap();
+        s.bring_up().unwrap();
+        s.replace_home();
+        Self {
+            s,
+            ndrs: Vec::new(),
+            drss: Vec::new(),
+            snoops: Vec::new(),
+        }
+    }
+
+    fn address(&self, line: u64) -> u64 {
+        self.s.hdm_window().0 + line * 64
+    }
+
+    fn step(&mut self) {
+        self.s.cycle();
+        while let Some(r) = self.s.take_response() {
+            match r {
+                Response::Ndr(n) => self.ndrs.push(n),
+                Response::Drs(d, line) => {
+                    assert_eq!(d.opcode, S2mDrsOpcode::MemData);
+                    self.drss.push((d.tag, d.poison, line));
+                }
+                Response::BiSnp(b) => self.snoops.push(b),
+            }
+        }
+    }
+
+    fn until(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
+        for _ in 0..BOUND {
+            if done(self) {
+                return;
+            }
+            self.step();
+        }
+        panic!("{what}: not within {BOUND} cycles");
+    }
+
+    fn quiet(&mut self, cycles: u64) {
+        (0..cycles).for_each(|_| self.step());
+    }
+
+    fn send(&mut self, row: Row, line: u64, tag: u16, data: Line) {
+        let r = row.request();
+        let address = self.address(line);
+        match r.op {
+            Op::Req(opcode) => {
+                assert!(self.s.link_mut().send_req(&M2sReq {
+                    opcode,
+                    meta_field: r.meta_field,
+                    meta_value: r.meta_value,
+                    snp_type: r.snp_type,
+                    tag,
+                    address,
+                    ..Default::default()
+                }));
+            }
+            Op::Rwd(opcode) => {
+                let header = M2sRwd {
+                    opcode,
+                    meta_field: r.meta_field,
+                    meta_value: r.meta_value,
+                    snp_type: r.snp_type,
+                    tag,
+                    address,
+                    ..Default::default()
+                };
+                assert!(self.s.link_mut().send_rwd(header, data, u64::MAX));
+            }
+        }
+    }
+
+    fn conflict(&mut self, line: u64, tag: u16) {
+        let header = M2sRwd {
+            opcode: M2sRwdOpcode::BiConflict,
+            tag,
+            address: self.address(line),
+            ..Default::default()
+        };
+        assert!(self.s.link_mut().send_rwd(header, [0; 64], u64::MAX));
+    }
+
+    fn answer(&mut self, snoop: &S2mBiSnp, opcode: M2sBiRspOpcode) {
+        assert!(self.s.link_mut().send_birsp(&M2sBiRsp {
+            opcode,
+            bi_id: snoop.bi_id,
+            bi_tag: snoop.bi_tag,
+            low_addr: (snoop.address >> 6) as u8 & 3,
+        }));
+    }
+
+    /// The completion of `tag`.
+    fn ndr(&mut self, tag: u16) -> S2mNdr {
+        self.until("the completion", |h| h.ndrs.iter().any(|n| n.tag == tag));
+        let at = self.ndrs.iter().position(|n| n.tag == tag).unwrap();
+        self.ndrs.remove(at)
+    }
+
+    fn data(&mut self, tag: u16) -> Line {
+        self.until("the data", |h| h.drss.iter().any(|d| d.0 == tag));
+        let at = self.drss.iter().position(|d| d.0 == tag).unwrap();
+        let (_, poison, line) = self.drss.remove(at);
+        assert!(!poison);
+        line
+    }
+
+    fn snoop(&mut self) -> S2mBiSnp {
+        self.until("a snoop", |h| !h.snoops.is_empty());
+        self.snoops.remove(0)
+    }
+
+    /// Takes a line with this row; the grant.
+    fn take(&mut self, row: Row, line: u64) -> S2mNdrOpcode {
+        self.send(row, line, 7, [0; 64]);
+        self.data(7);
+        self.ndr(7).opcode
+    }
+
+    fn port(&mut self, line: u64, op: PortOp) {
+        self.s.port_mut().issue(line, op);
+    }
+
+    fn port_done(&mut self) -> PortDone {
+        let mut got = None;
+        self.until("the port's outcome", |h| {
+            got = h.s.port_mut().poll();
+            got.is_some()
+        });
+        got.unwrap()
+    }
+
+    fn register(&mut self, offset: u32) -> u32 {
+        self.s.mmio_read32(offset).unwrap()
+    }
+
+    /// Nothing was logged, nothing is left over.
+    fn end(mut self) {
+        self.quiet(300);
+        assert!(self.ndrs.is_empty(), "{:?}", self.ndrs);
+        assert!(self.drss.is_empty() && self.snoops.is_empty());
+        assert_eq!(self.register(regs::RxProtocolErrors::OFFSET), 0);
+        assert_eq!(self.register(regs::RasUncStatus::OFFSET), 0);
+    }
+}
+
+fn word(line: &Line, n: usize) -> u64 {
+    u64::from_le_bytes(line[n * 8..][..8].try_into().unwrap())
+}
+
+#[test]
+fn grants_and_the_stored_state() {
+    for config in ["small", "full", "sim", "sim-ext"] {
+        let mut h = Hand::new(config);
+        // Row, grant; each on the line as the row before left it. The answer's Meta0 is the state before.
+        for (n, (row, grant, before)) in [
+            (Row::RdS, S2mNdrOpcode::CmpS, MetaValue::I),
+            (Row::RdS, S2mNdrOpcode::CmpS, MetaValue::S),
+            (Row::RdA, S2mNdrOpcode::CmpE, MetaValue::S),
+            (Row::RdS, S2mNdrOpcode::CmpS, MetaValue::A),
+            (Row::InvA, S2mNdrOpcode::CmpE, MetaValue::S),
+            (Row::InvI, S2mNdrOpcode::Cmp, MetaValue::A),
+            (Row::RdIInv, S2mNdrOpcode::Cmp, MetaValue::I),
+            (Row::InvS, S2mNdrOpcode::CmpS, MetaValue::I),
+            (Row::ClnEvct, S2mNdrOpcode::Cmp, MetaValue::S),
+            (Row::RdA, S2mNdrOpcode::CmpE, MetaValue::I),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            h.send(row, 5, n as u16, [0; 64]);
+            let ndr = h.ndr(n as u16);
+            assert_eq!(ndr.opcode, grant, "{config} {row:?}");
+            assert_eq!(
+                (ndr.meta_field, ndr.meta_value),
+                (MetaField::Meta0State, before),
+                "{config} {row:?}"
+            );
+            if row.request().rule().data {
+                h.data(n as u16);
+            }
+        }
+        // Rows that say nothing of Meta0.
+        h.send(Row::RdData, 6, 20, [0; 64]);
+        let ndr = h.ndr(20);
+        assert_eq!(ndr.opcode, S2mNdrOpcode::CmpE);
+        assert_eq!(ndr.meta_field, MetaField::NoOp);
+        h.data(20);
+        h.send(Row::RdKeep, 6, 21, [0; 64]);
+        assert_eq!(h.ndr(21).opcode, S2mNdrOpcode::Cmp);
+        h.data(21);
+        // Write-backs.
+        h.send(Row::WrS, 5, 22, [0x55; 64]);
+        assert_eq!(h.ndr(22).opcode, S2mNdrOpcode::Cmp);
+        h.send(Row::RdS, 5, 23, [0; 64]);
+        assert_eq!(h.data(23), [0x55; 64]);
+        assert_eq!(h.ndr(23).meta_value, MetaValue::S);
+        h.end();
+    }
+}
+
+#[test]
+fn the_device_reads_and_writes_what_no_host_holds_without_a_snoop() {
+    let mut h = Hand::new("full");
+    h.port(9, PortOp::Store([0xA5; 64], u64::MAX));
+    assert_eq!(h.port_done().result, Ok(()));
+    h.port(9, PortOp::Store([0; 64], 0xFF));
+    assert_eq!(h.port_done().result, Ok(()));
+    h.port(9, PortOp::Load(Keep::Nothing));
+    let mut want = [0xA5; 64];
+    want[..8].fill(0);
+    assert_eq!(h.port_done().data, want);
+    h.port(9, PortOp::FetchAdd { word: 0, add: 5 });
+    assert_eq!(word(&h.port_done().data, 0), 0);
+    h.port(
+        9,
+        PortOp::CompareSwap {
+            word: 0,
+            compare: 5,
+            swap: 77,
+        },
+    );
+    assert_eq!(word(&h.port_done().data, 0), 5);
+    h.port(
+        9,
+        PortOp::CompareSwap {
+            word: 0,
+            compare: 5,
+            swap: 78,
+        },
+    );
+    assert_eq!(word(&h.port_done().data, 0), 77);
+    h.send(Row::RdS, 9, 1, [0; 64]);
+    let line = h.data(1);
+    assert_eq!(word(&line, 0), 77);
+    assert_eq!(line[8..], want[8..]);
+    h.ndr(1);
+    h.port(1 << 20, PortOp::Load(Keep::All));
+    assert_eq!(h.port_done().result, Err(PortError::BadLine));
+    // S at the host: a load goes on, a store snoops.
+    h.port(9, PortOp::Load(Keep::All));
+    assert_eq!(word(&h.port_done().data, 0), 77);
+    assert!(h.snoops.is_empty());
+    h.end();
+}
+
+#[test]
+fn a_snoop_for_each_kind_of_access() {
+    for (op, opcode, answer) in [
+        (
+            PortOp::Load(Keep::All),
+            S2mBiSnpOpcode::BiSnpCur,
+            M2sBiRspOpcode::BiRspE,
+        ),
+        (
+            PortOp::Load(Keep::Shared),
+            S2mBiSnpOpcode::BiSnpData,
+            M2sBiRspOpcode::BiRspS,
+        ),
+        (
+            PortOp::Load(Keep::Nothing),
+            S2mBiSnpOpcode::BiSnpInv,
+            M2sBiRspOpcode::BiRspI,
+        ),
+        (
+            PortOp::FetchAdd { word: 1, add: 3 },
+            S2mBiSnpOpcode::BiSnpInv,
+            M2sBiRspOpcode::BiRspI,
+        ),
+    ] {
+        let mut h = Hand::new("full");
+        assert_eq!(h.take(Row::RdA, 33), S2mNdrOpcode::CmpE);
+        h.port(33, op.clone());
+        let snoop = h.snoop();
+        assert_eq!(snoop.opcode, opcode, "{op:?}");
+        assert_eq!(snoop.address, h.address(33));
+        // Dirty data first.
+        let keeps = match answer {
+            M2sBiRspOpcode::BiRspE => Row::WrA,
+            M2sBiRspOpcode::BiRspS => Row::WrS,
+            _ => Row::WrI,
+        };
+        h.send(keeps, 33, 40, [0x11; 64]);
+        assert_eq!(h.ndr(40).opcode, S2mNdrOpcode::Cmp);
+        h.quiet(100);
+        assert_eq!(h.s.port_mut().open(), 1, "it waits for the answer");
+        h.answer(&snoop, answer);
+        let done = h.port_done();
+        assert_eq!(done.result, Ok(()));
+        assert_eq!(
+            word(&done.data, 0),
+            0x1111_1111_1111_1111,
+            "{op:?} sees the written back data"
+        );
+        // What is recorded now is what the answer said.
+        h.send(Row::RdS, 33, 41, [0; 64]);
+        let before = h.ndr(41).meta_value;
+        let want = match answer {
+            M2sBiRspOpcode::BiRspE => MetaValue::A,
+            M2sBiRspOpcode::BiRspS => MetaValue::S,
+            _ => MetaValue::I,
+        };
+        assert_eq!(before, want, "{op:?}");
+        let line = h.data(41);
+        let added = u64::from(matches!(op, PortOp::FetchAdd { .. })) * 3;
+        assert_eq!(word(&line, 1), 0x1111_1111_1111_1111 + added);
+        h.end();
+    }
+}
+
+#[test]
+fn conflict_early_the_request_waits_for_the_answer() {
+    let mut h = Hand::new("full");
+    h.take(Row::RdS, 3);
+    h.port(3, PortOp::Store([9; 64], u64::MAX));
+    let snoop = h.snoop();
+    // The upgrade meets the snoop: early, since the device blocks it.
+    h.send(Row::RdA, 3, 50, [0; 64]);
+    h.conflict(3, 50);
+    let ack = h.ndr(50);
+    assert_eq!(ack.opcode, S2mNdrOpcode::BiConflictAck);
+    h.quiet(200);
+    assert!(
+        h.ndrs.is_empty() && h.drss.is_empty(),
+        "the Req waits: {:?} {:?}",
+        h.ndrs,
+        h.drss
+    );
+    h.answer(&snoop, M2sBiRspOpcode::BiRspI);
+    assert_eq!(h.data(50), [9; 64], "the store went before the Req");
+    assert_eq!(h.ndr(50).opcode, S2mNdrOpcode::CmpE);
+    assert_eq!(h.port_done().result, Ok(()));
+    h.end();
+}
+
+#[test]
+fn rwd_drains_while_req_waits() {
+    let mut h = Hand::new("full");
+    h.take(Row::RdA, 3);
+    for n in 0..12 {
+        h.take(Row::RdA, 100 + n);
+    }
+    h.port(3, PortOp::Store([9; 64], u64::MAX));
+    let snoop = h.snoop();
+    for n in 0..4 {
+        h.send(
+            Row::RdS,
+            if n == 0 { 3 } else { 200 + n },
+            60 + n as u16,
+            [0; 64],
+        );
+    }
+    h.quiet(50);
+    for n in 0..12 {
+        h.until("room", |h| h.s.link().room_for_rwd());
+        h.send(Row::WrI, 100 + n, 70 + n as u16, [n as u8; 64]);
+    }
+    for n in 0..12 {
+        assert_eq!(h.ndr(70 + n).opcode, S2mNdrOpcode::Cmp);
+    }
+    assert!(h.drss.is_empty());
+    h.answer(&snoop, M2sBiRspOpcode::BiRspI);
+    assert_eq!(h.data(60), [9; 64]);
+    for n in 0..4 {
+        if n > 0 {
+            h.data(60 + n);
+        }
+        h.ndr(60 + n);
+    }
+    assert_eq!(h.port_done().result, Ok(()));
+    h.end();
+}
+
+#[test]
+fn a_snoop_that_is_not_answered_fails_the_access_and_nothing_else() {
+    let mut h = Hand::new("full");
+    h.s.mmio_write32(regs::SnoopTimeout::OFFSET, 300).unwrap();
+    h.take(Row::RdA, 3);
+    h.port(3, PortOp::Store([9; 64], u64::MAX));
+    let snoop = h.snoop();
+    assert_eq!(h.port_done().result, Err(PortError::NotReleased));
+    assert_eq!(h.register(regs::SnoopFailures::OFFSET), 1);
+    // The line is as it was, requests go on, and another access fails at once: an answer is owed.
+    h.send(Row::RdS, 3, 1, [0; 64]);
+    assert_eq!(h.data(1), [0; 64]);
+    assert_eq!(h.ndr(1).meta_value, MetaValue::A);
+    h.port(3, PortOp::Store([9; 64], u64::MAX));
+    let done = h.port_done();
+    assert_eq!(done.result, Err(PortError::NotReleased));
+    assert!(done.finished - done.started < 40);
+    // The late answer is logged and ends it.
+    h.answer(&snoop, M2sBiRspOpcode::BiRspI);
+    h.quiet(100);
+    assert_eq!(h.register(regs::RxProtocolErrors::OFFSET), 1);
+    h.port(3, PortOp::Store([9; 64], u64::MAX));
+    let snoop = h.snoop();
+    h.answer(&snoop, M2sBiRspOpcode::BiRspI);
+    assert_eq!(h.port_done().result, Ok(()));
+    assert_eq!(h.register(regs::Snoops::OFFSET), 2);
+}
+
+#[test]
+fn a_link_that_goes_down_fails_the_access_and_keeps_the_directory() {
+    let mut h = Hand::new("full");
+    h.take(Row::RdA, 3);
+    h.port(3, PortOp::Store([9; 64], u64::MAX));
+    h.snoop();
+    h.s.reset_link().unwrap();
+    assert_eq!(h.port_done().result, Err(PortError::NotReleased));
+    h.port(3, PortOp::Store([9; 64], u64::MAX));
+    let snoop = h.snoop();
+    h.answer(&snoop, M2sBiRspOpcode::BiRspI);
+    assert_eq!(h.port_done().result, Ok(()));
+    h.end();
+}
+
+#[test]
+fn the_filter_makes_room_by_invalidating() {
+    let mut h = Hand::new("sim");
+    // Five lines of one set.
+    for n in 0..4 {
+        h.take(Row::RdA, 17 + n * 1024);
+    }
+    h.send(Row::RdA, 17 + 4 * 1024, 80, [0; 64]);
+    let snoop = h.snoop();
+    assert_eq!(snoop.opcode, S2mBiSnpOpcode::BiSnpInv);
+    assert_eq!(snoop.address, h.address(17));
+    h.quiet(200);
+    assert!(h.ndrs.is_empty());
+    h.answer(&snoop, M2sBiRspOpcode::BiRspI);
+    h.data(80);
+    assert_eq!(h.ndr(80).opcode, S2mNdrOpcode::CmpE);
+    // The others still have their entries.
+    for n in 1..5 {
+        h.send(Row::RdS, 17 + n * 1024, 81, [0; 64]);
+        assert_eq!(h.ndr(81).meta_value, MetaValue::A, "line {n}");
+        h.data(81);
+    }
+    h.end();
+}
+
+#[test]
+fn what_the_host_may_not_do_is_answered_and_logged() {
+    let mut h = Hand::new("full");
+    let errors = |h: &mut Hand| h.register(regs::RxProtocolErrors::OFFSET);
+    // A write-back without ownership: accepted.
+    h.send(Row::WrI, 4, 1, [3; 64]);
+    assert_eq!(h.ndr(1).opcode, S2mNdrOpcode::Cmp);
+    assert_eq!(errors(&mut h), 1);
+    // BIConflict without a snoop: answered.
+    h.conflict(4, 2);
+    assert_eq!(h.ndr(2).opcode, S2mNdrOpcode::BiConflictAck);
+    assert_eq!(errors(&mut h), 2);
+    // An answer that keeps too much: recorded, and the access fails.
+    h.take(Row::RdA, 4);
+    h.port(4, PortOp::Store([9; 64], u64::MAX));
+    let snoop = h.snoop();
+    h.answer(&snoop, M2sBiRspOpcode::BiRspS);
+    assert_eq!(h.port_done().result, Err(PortError::NotReleased));
+    assert_eq!(errors(&mut h), 3);
+    h.send(Row::RdS, 4, 3, [0; 64]);
+    assert_eq!(h.data(3), [3; 64]);
+    assert_eq!(h.ndr(3).meta_value, MetaValue::S);
+}
+
+/// Cycles from the call that sends a read of a line that nobody holds to its data at the host's end, over several phases of the transmitter.
+fn read_cycles(device_coherent: bool) -> Vec<u64> {
+    let mut s = System::new(
+        "full",
+        Options {
+            device_coherent,
+            ..Default::default()
+        },
+    )
+    .unwrap();
+    s.bring_up().unwrap();
+    s.replace_home();
+    let row = if device_coherent {
+        Row::RdA
+    } else {
+        // MemRd without Meta0 or SnpType: HDM-H.
+        Row::RdKeep
+    };
+    let r = row.request();
+    let Op::Req(opcode) = r.op else {
+        unreachable!("a read is a Req")
+    };
+    (0..16)
+        .map(|n| {
+            s.run(60 + n);
+            let address = s.hdm_window().0 + n * 64;
+            assert!(s.link_mut().send_req(&M2sReq {
+                opcode,
+                meta_field: r.meta_field,
+                meta_value: r.meta_value,
+                snp_type: r.snp_type,
+                address,
+                ..Default::default()
+            }));
+            let start = s.now();
+            let mut data = false;
+            let mut ndr = !device_coherent;
+            while !(data && ndr) {
+                assert!(s.now() < start + 200);
+                s.cycle();
+                match s.take_response() {
+                    Some(Response::Drs(..)) => data = true,
+                    Some(Response::Ndr(_)) => ndr = true,
+                    _ => {}
+                }
+            }
+            s.now() - start
+        })
+        .collect()
+}
+
+#[test]
+fn a_read_at_an_idle_directory_costs_at_most_two_cycles_more() {
+    let (host, device) = (read_cycles(false), read_cycles(true));
+    println!("cycles, HDM-H {host:?}, HDM-DB {device:?}");
+    for (h, d) in host.iter().zip(&device) {
+        assert!(*d <= *h + 2, "HDM-H {h}, HDM-DB {d}");
+    }
+}
+
+/// From the line port's command to slot 0 of the BISnp at the pins, and from slot 0 of the BIRsp's flit at the pins to the access's first
+/// request to the memory.
+#[test]
+fn a_snoop_adds_at_most_fourteen_cycles_of_the_devices_own() {
+    let mut worst = 0;
+    for phase in 0..8 {
+        let mut h = Hand::new("full");
+        h.take(Row::RdA, 1);
+        h.quiet(100 + phase);
+        h.port(1, PortOp::Load(Keep::Nothing));
+        let snoop = h.snoop();
+        let sent = h.s.link().marks().response_start;
+        h.answer(&snoop, M2sBiRspOpcode::BiRspI);
+        let done = h.port_done();
+        // The memory's first beat is there a cycle after its request; four beats go through the port's buffer and are given: 1 + 4 + 4.
+        let out = sent - done.started;
+        let back = done.finished - (h.s.link().marks().request_end - 3);
+        println!("phase {phase}: out {out}, back until the load's last beat {back}");
+        worst = worst.max(out + back - 9);
+    }
+    println!("own overhead of a snooped access: {worst} cycles (the flits in and out included)");
+    assert!(worst <= 14, "{worst}");
+}

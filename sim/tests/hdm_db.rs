@@ -475,6 +475,100 @@ fn the_filter_makes_room_by_invalidating() {
     h.end();
 }
 
+/// The answer to a snoop writes into its entry: until it has come, a write-back of the line must not free the entry for another line.
+#[test]
+fn the_entry_of_a_snooped_line_is_not_given_away() {
+    let mut h = Hand::new("sim");
+    for n in 0..4 {
+        h.take(Row::RdA, 17 + n * 1024);
+    }
+    h.port(17, PortOp::Store([9; 64], u64::MAX));
+    let snoop = h.snoop();
+    h.send(Row::WrI, 17, 40, [1; 64]);
+    assert_eq!(h.ndr(40).opcode, S2mNdrOpcode::Cmp);
+    let fifth = 17 + 4 * 1024;
+    h.send(Row::RdA, fifth, 41, [0; 64]);
+    h.quiet(200);
+    h.answer(&snoop, M2sBiRspOpcode::BiRspI);
+    // Whoever else is asked to make room does.
+    h.until("the fifth line", |h| {
+        for snoop in std::mem::take(&mut h.snoops) {
+            h.answer(&snoop, M2sBiRspOpcode::BiRspI);
+        }
+        h.ndrs.iter().any(|n| n.tag == 41)
+    });
+    assert_eq!(h.ndr(41).opcode, S2mNdrOpcode::CmpE);
+    h.data(41);
+    assert_eq!(h.port_done().result, Ok(()));
+    // It is on record as owned.
+    h.port(fifth, PortOp::Load(Keep::Nothing));
+    let snoop = h.snoop();
+    assert_eq!(snoop.address, h.address(fifth));
+    h.answer(&snoop, M2sBiRspOpcode::BiRspI);
+    assert_eq!(h.port_done().result, Ok(()));
+    h.end();
+}
+
+/// The host asks for the line in every cycle of an atomic: it gets the old value and is snooped, or the new one.
+#[test]
+fn an_atomic_is_whole_while_the_host_asks_for_its_line() {
+    let mut h = Hand::new("full");
+    let mut snooped = 0;
+    for phase in 0..40 {
+        let (line, tag) = (phase, 100 + phase as u16);
+        h.send(Row::RdA, line, tag, [0; 64]);
+        h.quiet(phase);
+        h.port(line, PortOp::FetchAdd { word: 2, add: 1 });
+        let seen = word(&h.data(tag), 2);
+        assert_eq!(h.ndr(tag).opcode, S2mNdrOpcode::CmpE);
+        h.quiet(60);
+        if seen == 0 {
+            let snoop = h.snoop();
+            h.answer(&snoop, M2sBiRspOpcode::BiRspI);
+            snooped += 1;
+        }
+        let done = h.port_done();
+        assert_eq!((done.result, word(&done.data, 0)), (Ok(()), 0));
+        assert!(h.snoops.is_empty());
+    }
+    assert!((1..40).contains(&snooped), "both orders: {snooped} of 40");
+    h.end();
+}
+
+#[test]
+fn the_engine_writes_nothing_that_the_host_does_not_give_up() {
+    let mut h = Hand::new("full");
+    h.s.mmio_write32(regs::SnoopTimeout::OFFSET, 300).unwrap();
+    h.take(Row::RdA, 3);
+    // FILL of line 3 with a pattern.
+    let (ring, records) = (h.s.dma_alloc(4096).unwrap(), h.s.dma_alloc(4096).unwrap());
+    let mut fill = [0u8; 64];
+    fill[0] = 3;
+    fill[4] = 64;
+    fill[8] = 3 * 64;
+    fill[0x18..0x20].fill(0xEE);
+    h.s.dma_write(ring, &fill).unwrap();
+    for (register, value) in [
+        (regs::EngRingLo::OFFSET, ring as u32),
+        (regs::EngRingHi::OFFSET, (ring >> 32) as u32),
+        (regs::EngRingLog2::OFFSET, 2),
+        (regs::EngCplLo::OFFSET, records as u32),
+        (regs::EngCplHi::OFFSET, (records >> 32) as u32),
+        (regs::EngCtrl::OFFSET, regs::EngCtrl::ENABLE.mask()),
+        (regs::EngTail::OFFSET, 1),
+    ] {
+        h.s.mmio_write32(register, value).unwrap();
+    }
+    h.until("the record", |h| h.register(regs::EngDone::OFFSET) == 1);
+    let mut record = [0u8; 32];
+    h.s.dma_read(records, &mut record).unwrap();
+    println!("{record:x?} {:?}", h.snoops);
+    assert_eq!(record[2], 7, "HOST_OWNED");
+    assert_eq!(record[4..8], [0; 4], "nothing is done");
+    h.send(Row::RdKeep, 3, 1, [0; 64]);
+    assert_eq!(h.data(1), [0; 64]);
+}
+
 #[test]
 fn what_the_host_may_not_do_is_answered_and_logged() {
     let mut h = Hand::new("full");

@@ -192,7 +192,14 @@ impl Bench {
                 "--message-format",
                 "json-render-diagnostics",
             ]);
-        tools::stage("tests with mutants", &mut command, &output, &output)?;
+        // What cargo prints is for programs: no line of it is worth showing.
+        let silent = log.path().join("silent.log");
+        tools::stage(
+            "building tests with mutants",
+            &mut command,
+            &silent,
+            &output,
+        )?;
         let text = std::fs::read_to_string(&output).context("cannot read what cargo printed")?;
         let files = executables(&text);
         if files.is_empty() {

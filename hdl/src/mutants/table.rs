@@ -229,6 +229,92 @@ pub static MUTANTS: &[Mutant] = mutants! {
         "" "known = (asked[(32'h6)+:(2)] == 32'h0) & (((behind) & 7'h7f) <= unacked$q);" => "known = 1'b1;";
         by("offences", "asking_for_a_flit_that_is_gone_gives_the_link_up");
 
+    // Device-coherent memory: rules
+    "db-read-unrecorded" in "top$reads$db_rule": "MemRd A leaves no owner in the directory";
+        "11'h381: " "{goes, meta, data, silent, legal} = 7'h3d;" => "{goes, meta, data, silent, legal} = 7'hd;";
+        by("hdm_db", "grants_and_the_stored_state");
+    "db-write-back-keeps" in "top$writes$db_rule": "MemWr I leaves the owner in the directory";
+        "12'h1: " "{goes, owner, conflict, legal} = 6'hd;" => "{goes, owner, conflict, legal} = 6'h5;";
+        by("hdm_db", "grants_and_the_stored_state");
+    "db-owner-as-sharer" in "top$order$settle": "a host that gets E is recorded as a sharer";
+        "7'h43: " "{grant, after} = 5'ha;" => "{grant, after} = 5'hb;";
+        by("hdm_db", "grants_and_the_stored_state");
+    "db-store-on-owned" in "top$order$rule": "a local store is served while a host owns the line";
+        "6'ha: " "{fail, snoop, serve} = 3'h2;" => "{fail, snoop, serve} = 3'h1;";
+        by("hdm_db", "a_snoop_for_each_kind_of_access");
+    "db-store-on-shared" in "top$order$rule": "a local store is served while a host shares the line";
+        "6'he: " "{fail, snoop, serve} = 3'h2;" => "{fail, snoop, serve} = 3'h1;";
+        by("hdm_db", "conflict_early_the_request_waits_for_the_answer");
+    "db-snoop-before-stalled" in "top$order$rule": "a snoop goes before the Req that waits for the line";
+        "6'h2a: " "{fail, snoop, serve} = 3'h0;" => "{fail, snoop, serve} = 3'h2;";
+        by("hdm_db", "conflict_early_the_request_waits_for_the_answer");
+    "db-answer-keeps-too-much" in "top$order$snoops$trackers$3$rule": "BIRspS to BISnpInv lets the access go on";
+        "6'h21: " "{after, wrong, serve, ends} = 5'h1d;" => "{after, wrong, serve, ends} = 5'h1b;";
+        by("hdm_db", "what_the_host_may_not_do_is_answered_and_logged");
+    "db-answer-misrecorded" in "top$order$snoops$trackers$3$rule": "BIRspS to BISnpData is recorded as I";
+        "6'h11: " "{after, wrong, serve, ends} = 5'h1b;" => "{after, wrong, serve, ends} = 5'h3;";
+        by("hdm_db", "a_snoop_for_each_kind_of_access");
+
+    // Snoop trackers
+    "snoop-owes-nothing" in "top$order$snoops$trackers$3": "an answer that did not come is not owed";
+        "" "overdue_r$d = ~got$q & ~unsent_r$q & ~answer;" => "overdue_r$d = 1'b0;";
+        by("hdm_db", "a_snoop_that_is_not_answered_fails_the_access_and_nothing_else");
+    "snoop-waits-for-ever" in "top$order$snoops$trackers$3": "a snoop has no time-out";
+        "if " "(age$q[32'h0])" => "(1'b0)";
+        by("hdm_db", "a_snoop_that_is_not_answered_fails_the_access_and_nothing_else");
+    "snoop-outlives-link" in "top$order$snoops$trackers$3": "a snoop goes on waiting when the link is down";
+        "failed$d = 1'b1;\n            end\n        end\n        if " "(link_down)" => "(1'b0)";
+        by("hdm_db", "a_link_that_goes_down_fails_the_access_and_keeps_the_directory");
+    "snoop-device-address" in "top$hdm": "a snoop names the device's address";
+        "" "back = granule - delta0$q;" => "back = granule;";
+        by("hdm_db", "a_snoop_for_each_kind_of_access");
+
+    // Directory
+    "dir-any-tag" in "top$order$directory": "way 0 hits whatever its tag";
+        "" "(tags$0$read_data == tag)" => "1'b1";
+        by("hdm_db", "the_filter_makes_room_by_invalidating");
+    "dir-victim-astray" in "top$order$directory": "a victim's address lacks its set";
+        "" "(looked$q & set_mask)" => "26'h0";
+        by("hdm_db", "the_filter_makes_room_by_invalidating");
+    "dir-silent-eviction" in "top$order": "a victim is dropped without a snoop";
+        "evict_way$d = evict_way$q + 32'h1;\n                    if (~busy) begin\n                        if " "(|rule$serve)" => "(1'b1)";
+        by("hdm_db", "the_filter_makes_room_by_invalidating");
+    "dir-entry-reused" in "top$order": "a write-back frees the entry of a line whose snoop is out";
+        "" "directory$write_state = 32'h1;" => "directory$write_state = 32'h0;";
+        by("hdm_db", "the_entry_of_a_snooped_line_is_not_given_away");
+    "dir-answer-unrecorded" in "top$order": "what an answer says is not recorded";
+        "" "directory$write = snoops$end_answered;" => "directory$write = 1'b0;";
+        by("hdm_db", "a_snoop_for_each_kind_of_access");
+
+    // Point of coherence, and the device's own accesses
+    "order-rwd-waits" in "top$order": "RwD waits for a snoop of its line";
+        "if " "(~local_matched)" => "(~local_matched & ~snoops$matched)";
+        by("hdm_db", "a_snoop_for_each_kind_of_access");
+    "order-req-passes-snoop" in "top$order": "a Req does not wait for the snoop of its line";
+        "if " "(~local_matched & ~snoops$matched)" => "(~local_matched)";
+        by("hdm_db", "conflict_early_the_request_waits_for_the_answer");
+    "order-conflict-unchecked" in "top$order": "BIConflict without a snoop is let pass";
+        "" "rwd_wrong = ~snoops$matched;" => "rwd_wrong = 1'b0;";
+        by("hdm_db", "what_the_host_may_not_do_is_answered_and_logged");
+    "order-owner-unchecked" in "top$order": "a write-back by a host that is not the owner is let pass";
+        "" "rwd_wrong = owner$q & (dir != 32'h2);" => "rwd_wrong = 1'b0;";
+        by("hdm_db", "what_the_host_may_not_do_is_answered_and_logged");
+    "order-conflict-as-cmp" in "top$writes": "BIConflict is answered with Cmp";
+        "" "cmp[(64'h0)+:(3)] = 32'h4;" => "cmp[(64'h0)+:(3)] = 32'h0;";
+        by("hdm_db", "conflict_early_the_request_waits_for_the_answer");
+    "order-memory-state" in "top$reads": "a coherent line's old state is read from the memory, not from the directory";
+        "" "completion[(64'h5)+:(2)] = oldest[(64'h1e)+:(2)];" => "completion[(64'h5)+:(2)] = answer_meta$q;";
+        by("hdm_db", "grants_and_the_stored_state");
+    "port-unguarded" in "top$local_access$port": "the host gets a line between an atomic's read and its write";
+        "" "matched_r$d = granted$q & (c[(64'h3)+:(26)] == lookup);" => "matched_r$d = 1'b0;";
+        by("hdm_db", "an_atomic_is_whole_while_the_host_asks_for_its_line");
+    "port-swaps-always" in "top$local_access$port": "compare-and-swap does not compare";
+        "" "(half != c[(64'h20)+:(64)])" => "1'b0";
+        by("hdm_db", "the_device_reads_and_writes_what_no_host_holds_without_a_snoop");
+    "local-refused-written" in "top$local_access": "a write of the engine's that was refused is carried out";
+        "if (fail[32'h1]) begin\n            " "verdicts$write_data = 32'h1;" => "verdicts$write_data = 32'h0;";
+        by("hdm_db", "the_engine_writes_nothing_that_the_host_does_not_give_up");
+
     // Memory and arbiter
     "memory-meta-clash" in "top$memory": "a write's metadata is lost to a read's in the same cycle";
         "" "wr_ready = ~(update$q & w_valid$q & w_meta_we$q);" => "wr_ready = 1'b1;";

@@ -356,6 +356,7 @@ pub struct CommitFifo<T: Synth, const A: usize, const P: usize> {
     pub commit: Signal<In, Bit>,
     pub abort: Signal<In, Bit>,
     pub overflow: Signal<Out, Bit>,
+    pub full: Signal<Out, Bit>,
     pub read: Signal<In, Bit>,
     pub read_data: Signal<Out, T>,
     pub empty: Signal<Out, Bit>,
@@ -367,7 +368,6 @@ pub struct CommitFifo<T: Synth, const A: usize, const P: usize> {
     rd: DFF<Bits<P>>,
     used: Signal<Local, Bits<P>>,
     wr_next: Signal<Local, Bits<P>>,
-    full: Signal<Local, Bit>,
 }
 
 impl<T: Synth, const A: usize, const P: usize> Logic for CommitFifo<T, A, P> {

@@ -119,6 +119,7 @@ pub struct Top {
     ndr_next: Signal<Local, Bits<6>>,
     ndr_more: Signal<Local, Bits<6>>,
     command: Signal<Local, Command>,
+    port_out_data: Signal<Local, Bits<128>>,
     beat: Signal<Local, Beat>,
     external: Param<Bit>,
     /// It has a directory.
@@ -440,10 +441,18 @@ impl Logic for Top {
         self.beat.next.poison_we = self.io.mem_wr_poison_we.val();
         self.beat.next.poison = self.io.mem_wr_poison.val();
         self.local_access.engine_wr.next = self.beat.val();
+        self.local_access.engine_wr_drop.next = self.io.mem_wr_drop.val();
         self.io.mem_wr_ready.next = self.local_access.engine_wr_ready.val();
         self.io.mem_wr_idle.next = self.local_access.engine_wr_idle.val();
         self.io.mem_wr_done.next = self.local_access.engine_wr_done.val();
         self.io.mem_refused.next = self.local_access.engine_refused.val();
+        self.local_access.atomic_valid.next = self.io.port_valid.val();
+        self.io.port_ready.next = self.local_access.atomic_ready.val();
+        self.local_access.atomic.next = self.io.port.val();
+        self.io.port_out_valid.next = self.local_access.atomic_out_valid.val();
+        self.port_out_data.next = self.local_access.port_out_data.val();
+        self.io.port_out_data.next = self.port_out_data.val().get_bits::<64>(0);
+        self.io.port_out_status.next = self.local_access.port_out_status.val();
         self.local_access.port_cmd_valid.next = self.lp_valid.val();
         self.lp_ready.next = self.local_access.port_cmd_ready.val();
         self.command.next.op = self.lp_op.val();

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod coherent;
 pub mod dut;
 pub mod ext;
 pub mod home;

@@ -1,6 +1,7 @@
 //! Device-coherent memory (HDM-DB), message by message, with the home agent played by hand: grants, snoops, the conflict handshake early and
 //! late, time-outs and the loss of the link.
 
+use cxlmem_protocol::engine::{Completion, Descriptor, Opcode, Status};
 use cxlmem_protocol::hdm_db::host::Row;
 use cxlmem_protocol::hdm_db::Op;
 use cxlmem_protocol::msg::{
@@ -591,6 +592,135 @@ fn what_the_host_may_not_do_is_answered_and_logged() {
     h.send(Row::RdS, 4, 3, [0; 64]);
     assert_eq!(h.data(3), [3; 64]);
     assert_eq!(h.ndr(3).meta_value, MetaValue::S);
+}
+
+/// A ring of one kind of descriptor at a time, run by hand; the host answers every snoop of a line that it holds as `E`.
+fn engine(h: &mut Hand, d: Descriptor, mut answer: impl FnMut(&mut Hand, &S2mBiSnp)) -> Completion {
+    let ring = h.s.dma_alloc(256).unwrap();
+    let records = h.s.dma_alloc(128).unwrap();
+    h.s.mmio_write32(regs::EngCtrl::OFFSET, regs::EngCtrl::SOFT_RESET.mask())
+        .unwrap();
+    h.quiet(500);
+    h.s.dma_write(ring, &d.pack()).unwrap();
+    for (register, value) in [
+        (regs::EngRingLo::OFFSET, ring as u32),
+        (regs::EngRingHi::OFFSET, (ring >> 32) as u32),
+        (regs::EngCplLo::OFFSET, records as u32),
+        (regs::EngCplHi::OFFSET, (records >> 32) as u32),
+        (regs::EngRingLog2::OFFSET, 2),
+        (regs::EngCtrl::OFFSET, regs::EngCtrl::ENABLE.mask()),
+        (regs::EngTail::OFFSET, 1),
+    ] {
+        h.s.mmio_write32(register, value).unwrap();
+    }
+    for _ in 0..100_000 {
+        h.step();
+        if let Some(snoop) = h.snoops.pop() {
+            answer(h, &snoop);
+        }
+        let mut bytes = [0; 32];
+        h.s.dma_read(records, &mut bytes).unwrap();
+        let c = Completion::unpack(&bytes);
+        if c.phase & 1 == 1 {
+            return c;
+        }
+    }
+    panic!("{d:?} does not end");
+}
+
+#[test]
+fn the_engine_recalls_the_lines_that_the_host_holds() {
+    let mut h = Hand::new("full");
+    let bus = h.s.dma_alloc(8192).unwrap();
+    let copy = |opcode: Opcode, dev_addr, count| Descriptor {
+        opcode: opcode as u8,
+        count,
+        dev_addr,
+        host_addr: bus,
+        ..Default::default()
+    };
+    // The host holds every fourth line of the page, dirty.
+    for n in (0..64).step_by(4) {
+        h.take(Row::RdA, 64 + n);
+    }
+    let mut tag = 100;
+    let snoops = std::cell::Cell::new(0);
+    let mut give_up = |h: &mut Hand, snoop: &S2mBiSnp| {
+        let line = (snoop.address - h.address(0)) / 64;
+        snoops.set(snoops.get() + 1);
+        tag += 1;
+        h.send(Row::WrI, line, tag, [line as u8; 64]);
+        assert_eq!(h.ndr(tag).opcode, S2mNdrOpcode::Cmp);
+        h.answer(snoop, M2sBiRspOpcode::BiRspI);
+    };
+    // No page has an owner: nothing is refused.
+    let c = engine(&mut h, copy(Opcode::CopyToHost, 4096, 4096), &mut give_up);
+    assert_eq!((c.status, c.done), (0, 4096), "{c:?}");
+    let mut page = vec![0; 4096];
+    h.s.dma_read(bus, &mut page).unwrap();
+    for (n, line) in page.chunks(64).enumerate() {
+        let want = if n % 4 == 0 { 64 + n as u8 } else { 0 };
+        assert_eq!(line, [want; 64], "line {n}");
+    }
+    // It left the host: nothing is snooped the second time.
+    let c = engine(&mut h, copy(Opcode::CopyToHost, 4096, 4096), |_, s| {
+        panic!("{s:?}")
+    });
+    assert_eq!(c.status, 0);
+    // Writes invalidate; sums do not.
+    h.take(Row::RdA, 70);
+    let c = engine(&mut h, copy(Opcode::Sum64, 4096, 4096), |h, snoop| {
+        assert_eq!(snoop.opcode, S2mBiSnpOpcode::BiSnpCur);
+        h.answer(snoop, M2sBiRspOpcode::BiRspE);
+    });
+    assert_eq!(c.status, 0);
+    let c = engine(&mut h, copy(Opcode::CopyToDevice, 4096, 4096), &mut give_up);
+    assert_eq!((c.status, c.done), (0, 4096));
+    assert_eq!(snoops.get(), 17);
+    h.take(Row::RdA, 64);
+    let add = Descriptor {
+        opcode: Opcode::FetchAdd as u8,
+        count: 1,
+        dev_addr: 4096 + 8,
+        arg: 5,
+        ..Default::default()
+    };
+    let c = engine(&mut h, add, &mut give_up);
+    assert_eq!((c.status, c.result), (0, 0x4040_4040_4040_4040));
+    h.send(Row::RdS, 64, 90, [0; 64]);
+    assert_eq!(word(&h.data(90), 1), 0x4040_4040_4040_4045);
+    h.ndr(90);
+    h.end();
+}
+
+#[test]
+fn a_host_that_does_not_answer_fails_the_descriptor_and_says_how_far_it_came() {
+    let mut h = Hand::new("full");
+    let bus = h.s.dma_alloc(4096).unwrap();
+    h.s.mmio_write32(regs::SnoopTimeout::OFFSET, 400).unwrap();
+    h.take(Row::RdA, 64 + 10);
+    for (opcode, done) in [
+        (Opcode::CopyToHost, 10 * 64),
+        (Opcode::CopyToDevice, 10 * 64),
+        (Opcode::Fill, 10 * 64),
+    ] {
+        let d = Descriptor {
+            opcode: opcode as u8,
+            count: 4096,
+            dev_addr: 4096,
+            host_addr: if opcode == Opcode::Fill { 0 } else { bus },
+            ..Default::default()
+        };
+        let mut asked = 0;
+        let c = engine(&mut h, d, |_, _| asked += 1);
+        assert_eq!(
+            (Status::from_code(c.status), c.done),
+            (Some(Status::NotReleased), done),
+            "{opcode:?}"
+        );
+        // The link starts anew, so that nothing is owed.
+        h.s.reset_link().unwrap();
+    }
 }
 
 /// Cycles from the call that sends a read of a line that nobody holds to its data at the host's end, over several phases of the transmitter.

@@ -16,6 +16,8 @@ pub const RING_LOG2_MAX: u32 = 10;
 pub const PAGE_BYTES: u64 = 4096;
 /// Unit of lengths and alignment, bytes.
 pub const LINE_BYTES: u64 = 64;
+/// What an atomic works on, bytes; its alignment too.
+pub const WORD_BYTES: u64 = 8;
 /// Largest `count` in bytes.
 pub const MAX_BYTES: u32 = 2 << 20;
 /// Largest `count` in pages.
@@ -87,9 +89,9 @@ pub struct Descriptor {
     pub count: u32,
     /// Device physical address, bytes.
     pub dev_addr: u64,
-    /// Host physical address, bytes; with LIST, of the array of page addresses.
+    /// Host physical address, bytes; with LIST, of the array of page addresses. CompareSwap: the new value.
     pub host_addr: u64,
-    /// FILL: pattern. SET_OWNER: bit 0, 1 = device. CRC32C: initial value. Else 0.
+    /// FILL: pattern. SET_OWNER: bit 0, 1 = device. CRC32C: initial value. Atomics: summand, or what to compare with. Else 0.
     pub arg: u64,
 }
 for_descriptor_fields!(derive_record);
@@ -105,7 +107,7 @@ pub struct Completion {
     pub phase: u8,
     /// Units finished before the error; `count` when OK.
     pub done: u32,
-    /// SUM64, CRC32C (32 bits), CHASE (last pointer); else 0.
+    /// SUM64, CRC32C (32 bits), CHASE (last pointer), atomics (the old value); else 0.
     pub result: u64,
     /// Cycles from the descriptor's start to its completion.
     pub cycles: u32,
@@ -144,11 +146,15 @@ pub enum Opcode {
     Chase = 6,
     /// Give `count` device pages to the host (`arg` = 0) or the device (`arg` = 1).
     SetOwner = 7,
+    /// Adds `arg` to the 64-bit word at `dev_addr`; `count` is 1; the result is what the word was.
+    FetchAdd = 8,
+    /// Puts `host_addr` into the 64-bit word at `dev_addr` if that is `arg`; `count` is 1; the result is what the word was.
+    CompareSwap = 9,
 }
 
 impl Opcode {
     /// Every opcode, in code order.
-    pub const ALL: [Opcode; 8] = [
+    pub const ALL: [Opcode; 10] = [
         Opcode::Nop,
         Opcode::CopyToDevice,
         Opcode::CopyToHost,
@@ -157,6 +163,8 @@ impl Opcode {
         Opcode::Crc32c,
         Opcode::Chase,
         Opcode::SetOwner,
+        Opcode::FetchAdd,
+        Opcode::CompareSwap,
     ];
 
     /// The opcode with this code, `None` if there is none.
@@ -173,7 +181,11 @@ impl Opcode {
         match self {
             Opcode::CopyToDevice | Opcode::CopyToHost => flags::IRQ | flags::LIST,
             Opcode::Sum64 | Opcode::Crc32c | Opcode::Chase => flags::IRQ | flags::HOST,
-            Opcode::Nop | Opcode::Fill | Opcode::SetOwner => flags::IRQ,
+            Opcode::Nop
+            | Opcode::Fill
+            | Opcode::SetOwner
+            | Opcode::FetchAdd
+            | Opcode::CompareSwap => flags::IRQ,
         }
     }
 }
@@ -298,6 +310,7 @@ impl Descriptor {
         let paged = list || opcode == Opcode::SetOwner;
         let count_ok = match opcode {
             Opcode::Nop => true,
+            Opcode::FetchAdd | Opcode::CompareSwap => self.count == 1,
             Opcode::Chase => (1..=MAX_HOPS).contains(&self.count),
             _ if paged => (1..=MAX_PAGES).contains(&self.count),
             _ => {
@@ -312,7 +325,12 @@ impl Descriptor {
             return Ok(opcode);
         }
         let copies = matches!(opcode, Opcode::CopyToDevice | Opcode::CopyToHost);
-        let dev_align = if paged { PAGE_BYTES } else { LINE_BYTES };
+        let atomic = matches!(opcode, Opcode::FetchAdd | Opcode::CompareSwap);
+        let dev_align = match opcode {
+            _ if atomic => WORD_BYTES,
+            _ if paged => PAGE_BYTES,
+            _ => LINE_BYTES,
+        };
         let host_align = if list { LIST_ALIGN } else { LINE_BYTES };
         if (!host && self.dev_addr % dev_align != 0)
             || ((copies || host) && self.host_addr % host_align != 0)
@@ -321,6 +339,7 @@ impl Descriptor {
         }
         let length = match opcode {
             Opcode::Chase => LINE_BYTES,
+            _ if atomic => WORD_BYTES,
             _ if paged => u64::from(self.count) * PAGE_BYTES,
             _ => u64::from(self.count),
         };

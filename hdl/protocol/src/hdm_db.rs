@@ -6,6 +6,7 @@
 //! device's own accesses ([`local`]) do. What the host does is in [`host`].
 
 pub mod host;
+pub mod race;
 
 pub use crate::hdm_h::{merge, merged_poison, Data, Op, Write};
 use crate::msg::{

@@ -357,7 +357,7 @@ fn bad_descriptors_get_the_right_status() {
         (chase, Ok(Opcode::Chase)),
         (owner, Ok(Opcode::SetOwner)),
         (Descriptor::default(), Ok(Opcode::Nop)),
-        (Descriptor { opcode: 8, ..copy }, Err(Status::BadOpcode)),
+        (Descriptor { opcode: 10, ..copy }, Err(Status::BadOpcode)),
         (Descriptor { flags: 8, ..copy }, Err(Status::BadFlags)),
         (
             Descriptor {
@@ -463,6 +463,34 @@ fn bad_descriptors_get_the_right_status() {
             },
             Ok(Opcode::Sum64),
         ),
+        (
+            Descriptor {
+                opcode: 8,
+                count: 1,
+                dev_addr: CAPACITY - 8,
+                host_addr: 3,
+                ..Default::default()
+            },
+            Ok(Opcode::FetchAdd),
+        ),
+        (
+            Descriptor {
+                opcode: 9,
+                count: 1,
+                dev_addr: 12,
+                ..Default::default()
+            },
+            Err(Status::Misaligned),
+        ),
+        (
+            Descriptor {
+                opcode: 9,
+                count: 64,
+                dev_addr: 8,
+                ..Default::default()
+            },
+            Err(Status::BadCount),
+        ),
     ];
     for (descriptor, want) in cases {
         assert_eq!(descriptor.check(CAPACITY), want, "{descriptor:?}");
@@ -496,12 +524,12 @@ fn codes_of_status_and_opcode() {
         assert_eq!(Status::from_code(n as u8), Some(*status));
         assert_eq!(*status as usize, n);
     }
-    assert_eq!(Status::from_code(13), None);
+    assert_eq!(Status::from_code(14), None);
     for (n, opcode) in Opcode::ALL.iter().enumerate() {
         assert_eq!(
             (Opcode::from_code(n as u8), *opcode as usize),
             (Some(*opcode), n)
         );
     }
-    assert_eq!(Opcode::from_code(8), None);
+    assert_eq!(Opcode::from_code(10), None);
 }

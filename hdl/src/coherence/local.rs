@@ -8,7 +8,7 @@ use super::line_port::{Command, LinePort};
 use super::tracker::Pool;
 use crate::config::Config;
 use crate::memory::arbiter::Beat;
-use crate::prim::Fifo;
+use crate::prim::{CommitFifo, Fifo};
 use rust_hdl::prelude::*;
 
 /// A line that the engine wants to read.
@@ -42,11 +42,18 @@ pub struct LocalAccess {
     pub engine_wr_valid: Signal<In, Bit>,
     pub engine_wr_ready: Signal<Out, Bit>,
     pub engine_wr: Signal<In, Beat>,
+    /// A line whose beats are not all here will get no more of them.
+    pub engine_wr_drop: Signal<In, Bit>,
     /// Everything the engine wrote is in the memory, or was refused.
     pub engine_wr_idle: Signal<Out, Bit>,
     /// A line of the engine's was written; an access of the engine's was refused, since the host did not give the line up.
     pub engine_wr_done: Signal<Out, Bit>,
     pub engine_refused: Signal<Out, Bit>,
+    // the engine's atomics, at the line port; their outcome is taken in the cycle that it comes
+    pub atomic_valid: Signal<In, Bit>,
+    pub atomic_ready: Signal<Out, Bit>,
+    pub atomic: Signal<In, Command>,
+    pub atomic_out_valid: Signal<Out, Bit>,
     // line port
     pub port_cmd_valid: Signal<In, Bit>,
     pub port_cmd: Signal<In, Command>,
@@ -86,12 +93,14 @@ pub struct LocalAccess {
     pub wr_ready: Signal<In, Bit>,
     pub wr: Signal<Out, Beat>,
     port: LinePort,
+    /// The port works for the engine.
+    lent: DFF<Bit>,
     wanted: Fifo<Wanted, 2>,
     granted: Fifo<Granted, 2>,
     /// Whose answer comes next: bit 0 the port's, bit 1 bad.
     owners: Fifo<Bits<2>, 4>,
     reading: Pool<8, 3>,
-    beats: Fifo<Beat, 4>,
+    beats: CommitFifo<Beat, 4, 5>,
     lines: Fifo<Bits<26>, 2>,
     /// For each line that was decided: it is refused, its beats are dropped.
     verdicts: Fifo<Bits<1>, 2>,
@@ -132,7 +141,7 @@ impl LocalAccess {
 impl Logic for LocalAccess {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, read_waits, write_waits);
+        dff_setup!(self, clock, read_waits, write_waits, lent);
         self.port.clock.next = self.clock.val();
         self.port.reset.next = self.reset.val();
         self.wanted.clock.next = self.clock.val();
@@ -192,6 +201,8 @@ impl Logic for LocalAccess {
         self.last_in.next = self.engine_wr_valid.val()
             & self.engine_wr_ready.val()
             & (self.engine_wr.val().idx == 3);
+        self.beats.commit.next = self.last_in.val();
+        self.beats.abort.next = self.engine_wr_drop.val();
         self.lines.write.next = self.last_in.val();
         self.lines.write_data.next = self.engine_wr.val().line;
         self.line1.next = self.lines.read_data.val();
@@ -216,15 +227,23 @@ impl Logic for LocalAccess {
         }
 
         // The line port
-        self.port.cmd_valid.next = self.port_cmd_valid.val();
+        self.port.cmd_valid.next = self.port_cmd_valid.val() | self.atomic_valid.val();
         self.port.cmd.next = self.port_cmd.val();
+        if self.atomic_valid.val() {
+            self.port.cmd.next = self.atomic.val();
+        }
+        if self.port.cmd_ready.val() {
+            self.lent.d.next = self.atomic_valid.val();
+        }
         self.port.data_valid.next = self.port_data_valid.val();
         self.port.data.next = self.port_data.val();
         self.port.data_be.next = self.port_data_be.val();
-        self.port.out_ready.next = self.port_out_ready.val();
-        self.port_cmd_ready.next = self.port.cmd_ready.val();
+        self.port.out_ready.next = self.port_out_ready.val() | self.lent.q.val();
+        self.port_cmd_ready.next = self.port.cmd_ready.val() & !self.atomic_valid.val();
+        self.atomic_ready.next = self.port.cmd_ready.val();
         self.port_data_ready.next = self.port.data_ready.val();
-        self.port_out_valid.next = self.port.out_valid.val();
+        self.port_out_valid.next = self.port.out_valid.val() & !self.lent.q.val();
+        self.atomic_out_valid.next = self.port.out_valid.val() & self.lent.q.val();
         self.port_out_data.next = self.port.out_data.val();
         self.port_out_last.next = self.port.out_last.val();
         self.port_out_status.next = self.port.out_status.val();
@@ -308,11 +327,14 @@ impl Logic for LocalAccess {
         self.writing.done.next = self.engine_last.val();
         self.engine_wr_done.next = self.engine_last.val() & !self.dropping.val();
         self.engine_wr_idle.next = self.beats.empty.val();
-        self.engine_refused.next = self.fail.val().get_bit(0) | self.fail.val().get_bit(1);
+        // In its turn, so that the lines before it count as written.
+        self.engine_refused.next =
+            self.fail.val().get_bit(0) | (self.engine_last.val() & self.dropping.val());
 
         if self.reset.val() {
             self.read_waits.d.next = false;
             self.write_waits.d.next = false;
+            self.lent.d.next = false;
         }
     }
 }

@@ -20,6 +20,10 @@ pub struct Datapath {
     pub is_sum: Signal<In, Bit>,
     pub is_crc: Signal<In, Bit>,
     pub is_chase: Signal<In, Bit>,
+    pub is_atomic: Signal<In, Bit>,
+    /// An atomic's old value.
+    pub old_valid: Signal<In, Bit>,
+    pub old: Signal<In, Bits<64>>,
     pub arg: Signal<In, Bits<64>>,
     // phases
     /// One cycle: registers to their start.
@@ -135,6 +139,10 @@ impl Logic for Datapath {
             self.value_high.d.next = self.value_high.q.val() + self.words.val().get_bits::<64>(64);
         }
 
+        if self.old_valid.val() {
+            self.value.d.next = self.old.val();
+        }
+
         // Sources.
         self.free.next = !self.valid.q.val() | self.take.val();
         self.load.next = false;
@@ -198,7 +206,7 @@ impl Logic for Datapath {
                     self.value.d.next = self.sum_new.val();
                 }
             }
-            if self.is_chase.val() {
+            if self.is_chase.val() | (self.is_atomic.val() & self.keep.val()) {
                 self.value.d.next = self.value.q.val();
             }
         }

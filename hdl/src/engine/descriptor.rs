@@ -22,6 +22,12 @@ pub struct Descriptor {
     pub is_crc: Signal<Out, Bit>,
     pub is_chase: Signal<Out, Bit>,
     pub is_set_owner: Signal<Out, Bit>,
+    pub is_add: Signal<Out, Bit>,
+    pub is_swap: Signal<Out, Bit>,
+    /// Which 64-bit word of the line.
+    pub word: Signal<Out, Bits<3>>,
+    /// CompareSwap: the new value.
+    pub swap: Signal<Out, Bits<64>>,
     pub uses_device: Signal<Out, Bit>,
     pub uses_host: Signal<Out, Bit>,
     /// `count` is in pages.
@@ -48,7 +54,8 @@ pub struct Descriptor {
     arg_r: DFF<Bits<64>>,
     /// Which sixteen-bit columns of the reserved bytes are not zero: joined later, as the beats come late in their cycle.
     reserved: DFF<Bits<8>>,
-    op: Signal<Local, Bits<3>>,
+    op: Signal<Local, Bits<4>>,
+    is_atomic: Signal<Local, Bit>,
     is_copy: Signal<Local, Bit>,
     is_reduce: Signal<Local, Bit>,
     bad_opcode: Signal<Local, Bit>,
@@ -117,7 +124,7 @@ impl Logic for Descriptor {
                 }
             }
         }
-        self.op.next = self.opcode.q.val().get_bits::<3>(0);
+        self.op.next = self.opcode.q.val().get_bits::<4>(0);
         self.is_nop.next = self.op.val() == 0;
         self.is_to_device.next = self.op.val() == 1;
         self.is_to_host.next = self.op.val() == 2;
@@ -126,6 +133,11 @@ impl Logic for Descriptor {
         self.is_crc.next = self.op.val() == 5;
         self.is_chase.next = self.op.val() == 6;
         self.is_set_owner.next = self.op.val() == 7;
+        self.is_add.next = self.op.val() == 8;
+        self.is_swap.next = self.op.val() == 9;
+        self.is_atomic.next = self.is_add.val() | self.is_swap.val();
+        self.word.next = self.device.q.val().get_bits::<3>(3);
+        self.swap.next = self.host_r.q.val();
         self.is_copy.next = self.is_to_device.val() | self.is_to_host.val();
         self.is_reduce.next = self.is_sum.val() | self.is_crc.val();
         self.irq.next = self.flags.q.val().get_bit(0);
@@ -141,6 +153,7 @@ impl Logic for Descriptor {
         self.uses_device.next = self.is_copy.val()
             | self.is_fill.val()
             | self.is_set_owner.val()
+            | self.is_atomic.val()
             | ((self.is_reduce.val() | self.is_chase.val()) & !self.host.val());
         self.uses_host.next = self.is_copy.val() | self.host.val();
         self.in_pages.next = self.list.val() | self.is_set_owner.val();
@@ -155,18 +168,22 @@ impl Logic for Descriptor {
         if self.list.val() {
             self.host_span.next = self.list_span.val() >> 3;
         }
+        if self.is_atomic.val() {
+            self.lines.next = 1.into();
+        }
         if self.is_chase.val() {
             self.lines.next = 1.into();
             self.host_span.next = 1.into();
         }
 
-        self.bad_opcode.next = self.opcode.q.val().get_bits::<5>(3).any();
+        self.bad_opcode.next = self.opcode.q.val() > 9;
         self.bad_flags.next = self.flags.q.val().get_bits::<5>(3).any()
             | (self.list.val() & !self.is_copy.val())
             | (self.host.val() & !self.is_reduce.val() & !self.is_chase.val())
             | self.reserved.q.val().any();
         self.misaligned.next = (self.uses_device.val()
-            & (self.device.q.val().get_bits::<6>(0).any()
+            & (self.device.q.val().get_bits::<3>(0).any()
+                | (!self.is_atomic.val() & self.device.q.val().get_bits::<3>(3).any())
                 | (self.in_pages.val() & self.device.q.val().get_bits::<6>(6).any())))
             | (self.uses_host.val()
                 & (self.host_r.q.val().get_bits::<3>(0).any()
@@ -182,6 +199,9 @@ impl Logic for Descriptor {
         if self.is_chase.val() {
             self.bad_count.next = self.count_r.q.val().get_bits::<11>(21).any()
                 | (self.count_r.q.val().get_bit(20) & self.count_r.q.val().get_bits::<20>(0).any());
+        }
+        if self.is_atomic.val() {
+            self.bad_count.next = self.count_r.q.val() != 1;
         }
         if !self.count_r.q.val().any() {
             self.bad_count.next = true;

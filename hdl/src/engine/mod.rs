@@ -18,6 +18,7 @@ pub mod host_read;
 pub mod patience;
 pub mod ring;
 
+use crate::coherence::line_port::Command;
 use crate::config::Config;
 use crate::prim::{BlockRam, Param};
 use admission::Admission;
@@ -42,6 +43,9 @@ enum State {
     Start,
     Run,
     SetOwner,
+    /// At the line port.
+    Atomic,
+    AtomicWait,
     Chase,
     /// After an error: what is still under way is taken and dropped.
     Drain,
@@ -116,6 +120,13 @@ pub struct Engine {
     /// A line was written; an access was refused, since the host did not give a line up.
     pub mem_wr_done: Signal<In, Bit>,
     pub mem_refused: Signal<In, Bit>,
+    // atomics: an operation of the line port, and its one beat
+    pub port_valid: Signal<Out, Bit>,
+    pub port_ready: Signal<In, Bit>,
+    pub port: Signal<Out, Command>,
+    pub port_out_valid: Signal<In, Bit>,
+    pub port_out_data: Signal<In, Bits<64>>,
+    pub port_out_status: Signal<In, Bits<2>>,
     /// Pages have no owner: every access goes past the directory.
     pub device_coherent: Signal<In, Bit>,
     pub mem_wr_line: Signal<Out, Bits<26>>,
@@ -124,6 +135,8 @@ pub struct Engine {
     pub mem_wr_be: Signal<Out, Bits<16>>,
     pub mem_wr_poison_we: Signal<Out, Bit>,
     pub mem_wr_poison: Signal<Out, Bit>,
+    /// A line that was begun is given up.
+    pub mem_wr_drop: Signal<Out, Bit>,
     host_read: HostRead,
     dev_read: DevRead,
     cursor: HostCursor,
@@ -179,6 +192,7 @@ pub struct Engine {
     base: Signal<Local, Bits<59>>,
     offset: Signal<Local, Bits<23>>,
     result_done: Signal<Local, Bits<32>>,
+    command: Signal<Local, Command>,
     /// Lines of the memory.
     capacity: Param<Bits<27>>,
     top_page: Param<Bits<20>>,
@@ -269,6 +283,7 @@ impl Logic for Engine {
         self.mem_wr_be.next = 0xFFFF.into();
         self.mem_wr_poison_we.next = true;
         self.mem_wr_poison.next = false;
+        self.mem_wr_drop.next = self.state.q.val() == State::Drain;
         self.hdm.hdm0_committed.next = self.hdm0_committed.val();
         self.hdm.hdm0_base.next = self.hdm0_base.val();
         self.hdm.hdm0_limit.next = self.hdm0_limit.val();
@@ -400,6 +415,10 @@ impl Logic for Engine {
         self.datapath.is_sum.next = self.desc.is_sum.val();
         self.datapath.is_crc.next = self.desc.is_crc.val();
         self.datapath.is_chase.next = self.desc.is_chase.val();
+        self.datapath.is_atomic.next = self.desc.is_add.val() | self.desc.is_swap.val();
+        self.datapath.old_valid.next =
+            (self.state.q.val() == State::AtomicWait) & self.port_out_valid.val();
+        self.datapath.old.next = self.port_out_data.val();
         self.datapath.arg.next = self.desc.arg.val();
         self.datapath.prepare.next = self.state.q.val() == State::Check;
         self.datapath.running.next = self.state.q.val() == State::Run;
@@ -487,6 +506,7 @@ impl Logic for Engine {
                 & !self.host_read.out_valid.val())
             | (self.tx_active.q.val() & self.datapath.full.val())
             | (self.wr_valid.val() & !self.wr_ready.val())
+            | (self.state.q.val() == State::Atomic)
             | (!self.cfg_bme.val()
                 & ((self.state.q.val() == State::Run)
                     | self.chasing.val()
@@ -512,6 +532,18 @@ impl Logic for Engine {
                 & self.dev_read.poison_seen.val()
                 & !self.tx_active.q.val()
                 & (self.dev_read.level.val() < self.need.val()));
+
+        // Atomics.
+        self.port_valid.next = self.state.q.val() == State::Atomic;
+        self.command.next.op = 4.into();
+        if self.desc.is_swap.val() {
+            self.command.next.op = 5.into();
+        }
+        self.command.next.line = self.desc.device_line.val();
+        self.command.next.word = self.desc.word.val();
+        self.command.next.operand = self.desc.arg.val();
+        self.command.next.swap = self.desc.swap.val();
+        self.port.next = self.command.val();
 
         // Sub-machines.
         self.admission.start.next = false;
@@ -627,6 +659,8 @@ impl Logic for Engine {
                         self.state.d.next = State::Finish;
                     } else if self.desc.is_set_owner.val() {
                         self.state.d.next = State::SetOwner;
+                    } else if self.desc.is_add.val() | self.desc.is_swap.val() {
+                        self.state.d.next = State::Atomic;
                     } else if self.desc.is_chase.val() {
                         self.chase.start.next = true;
                         self.state.d.next = State::Chase;
@@ -645,7 +679,10 @@ impl Logic for Engine {
                 if self.abort.q.val() {
                     self.give_up.next = true;
                     self.state.d.next = State::Drain;
-                } else if self.done.q.val() == self.limit.q.val() {
+                } else if (self.done.q.val() == self.limit.q.val())
+                    & (!self.to_memory.val() | self.mem_wr_idle.val())
+                    & !(self.to_memory.val() & self.refused.q.val())
+                {
                     self.status.d.next = self.limit_status.q.val();
                     self.state.d.next = State::Finish;
                     if self.limit_status.q.val().any() {
@@ -677,6 +714,29 @@ impl Logic for Engine {
                     self.state.d.next = State::Finish;
                 }
             }
+            State::Atomic => {
+                if self.port_ready.val() {
+                    self.state.d.next = State::AtomicWait;
+                } else if self.patience.timed_out.val() {
+                    self.status.d.next = 9.into();
+                    self.state.d.next = State::Finish;
+                } else if self.abort.q.val() {
+                    self.state.d.next = State::Abort;
+                }
+            }
+            State::AtomicWait => {
+                // The port always answers: the memory does, and a snoop has its own time-out.
+                if self.port_out_valid.val() {
+                    self.state.d.next = State::Finish;
+                    if self.port_out_status.val() == 1 {
+                        self.status.d.next = 10.into();
+                    } else if self.port_out_status.val() == 2 {
+                        self.status.d.next = 13.into();
+                    } else if self.port_out_status.val() == 3 {
+                        self.status.d.next = 5.into();
+                    }
+                }
+            }
             State::Chase => {
                 if self.chase.done.val() {
                     self.status.d.next = self.chase.status.val();
@@ -700,7 +760,11 @@ impl Logic for Engine {
                         & (self.host_read.idle.val()
                             | (self.host_read.out_valid.val()
                                 & (self.host_read.out_kind.val() == 2)))
+                        & self.mem_wr_idle.val()
                     {
+                        if self.to_memory.val() & self.refused.q.val() {
+                            self.done.d.next = self.written.q.val();
+                        }
                         self.state.d.next = State::Finish;
                     }
                 }
@@ -714,12 +778,6 @@ impl Logic for Engine {
             State::Settle => {
                 if self.mem_wr_idle.val() {
                     self.state.d.next = State::Record;
-                    if self.to_memory.val() & self.refused.q.val() {
-                        self.done.d.next = self.written.q.val();
-                        if !self.status.q.val().any() {
-                            self.status.d.next = 13.into();
-                        }
-                    }
                 } else if self.patience.timed_out.val() {
                     self.ring.record_lost.next = true;
                     self.datapath.clear.next = true;

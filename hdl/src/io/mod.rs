@@ -8,6 +8,7 @@ pub mod msix;
 pub mod table;
 pub mod transmit;
 
+use crate::coherence::line_port::Command;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::prim::Param;
@@ -100,12 +101,19 @@ pub struct Io {
     pub mem_wr_idle: Signal<In, Bit>,
     pub mem_wr_done: Signal<In, Bit>,
     pub mem_refused: Signal<In, Bit>,
+    pub port_valid: Signal<Out, Bit>,
+    pub port_ready: Signal<In, Bit>,
+    pub port: Signal<Out, Command>,
+    pub port_out_valid: Signal<In, Bit>,
+    pub port_out_data: Signal<In, Bits<64>>,
+    pub port_out_status: Signal<In, Bits<2>>,
     pub mem_wr_line: Signal<Out, Bits<26>>,
     pub mem_wr_idx: Signal<Out, Bits<2>>,
     pub mem_wr_data: Signal<Out, Bits<128>>,
     pub mem_wr_be: Signal<Out, Bits<16>>,
     pub mem_wr_poison_we: Signal<Out, Bit>,
     pub mem_wr_poison: Signal<Out, Bit>,
+    pub mem_wr_drop: Signal<Out, Bit>,
     endpoint: Endpoint,
     transmit: Transmit,
     csr: Csr,
@@ -277,11 +285,18 @@ impl Logic for Io {
         self.engine.mem_wr_idle.next = self.mem_wr_idle.val();
         self.engine.mem_wr_done.next = self.mem_wr_done.val();
         self.engine.mem_refused.next = self.mem_refused.val();
+        self.port_valid.next = self.engine.port_valid.val();
+        self.engine.port_ready.next = self.port_ready.val();
+        self.port.next = self.engine.port.val();
+        self.engine.port_out_valid.next = self.port_out_valid.val();
+        self.engine.port_out_data.next = self.port_out_data.val();
+        self.engine.port_out_status.next = self.port_out_status.val();
         self.mem_wr_line.next = self.engine.mem_wr_line.val();
         self.mem_wr_idx.next = self.engine.mem_wr_idx.val();
         self.mem_wr_data.next = self.engine.mem_wr_data.val();
         self.mem_wr_be.next = self.engine.mem_wr_be.val();
         self.mem_wr_poison_we.next = self.engine.mem_wr_poison_we.val();
         self.mem_wr_poison.next = self.engine.mem_wr_poison.val();
+        self.mem_wr_drop.next = self.engine.mem_wr_drop.val();
     }
 }

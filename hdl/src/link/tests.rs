@@ -108,7 +108,7 @@ impl RxBench {
             stray: rx.answer_stray.val(),
         };
         if told.valid != 0 || told.count != 0 || told.stray {
-            let mask = (0..4).fold(0, |m, n| m | (told.valid >> n & 1) * (0xf << (4 * n)));
+            let mask = (0..4).fold(0, |m, n| m | ((told.valid >> n & 1) * (0xf << (4 * n))));
             self.told.push(Told {
                 codes: told.codes & mask,
                 ..told

@@ -185,7 +185,7 @@ fn snoops_are_delivered_once_and_paid() {
                         device.grant(c);
                         credits.add(c);
                     }
-                    Event::Ack(n) => assert!(retry.acked(n.into())),
+                    Event::Ack(n) => assert!(retry.acked(n)),
                     Event::Error(e) => panic!("{e}"),
                     _ => {}
                 });

@@ -20,7 +20,7 @@ fn every_static_error_agrees_with_the_protocol() {
             opcode: if rng.chance(0.1) {
                 rng.next_u64() as u8
             } else {
-                rng.below(9) as u8
+                rng.below(11) as u8
             },
             flags: if rng.chance(0.6) {
                 0
@@ -50,6 +50,7 @@ fn every_static_error_agrees_with_the_protocol() {
                 &[
                     0,
                     32,
+                    36,
                     64,
                     4096,
                     capacity - 64,

@@ -29,7 +29,7 @@ fn random_operation(b: &mut Bench, rng: &mut Rng, buffer: u64, buffer_pages: u64
     } else {
         (Status::HostOwned, 0)
     };
-    match rng.below(7) {
+    match rng.below(9) {
         0 => {
             let data = b.fill_host(rng, host, h);
             b.expect(
@@ -100,6 +100,46 @@ fn random_operation(b: &mut Bench, rng: &mut Rng, buffer: u64, buffer_pages: u64
                 if status == Status::Ok { want } else { 0 },
                 "{desc:?}"
             );
+        }
+        7 | 8 => {
+            let at = d + 8 * rng.below(lines * 8) as usize;
+            let word = u64::from_le_bytes(b.memory[at..at + 8].try_into().unwrap());
+            let add = rng.chance(0.5);
+            let (arg, swap) = if add || rng.chance(0.3) {
+                (rng.next_u64(), rng.next_u64())
+            } else {
+                (word, rng.next_u64())
+            };
+            let opcode = if add {
+                Opcode::FetchAdd
+            } else {
+                Opcode::CompareSwap
+            };
+            let desc = Descriptor {
+                arg,
+                ..copy(opcode, at as u64, swap, 1)
+            };
+            let (status, done) = if b.owns(at as u64, 8) {
+                (Status::Ok, 1)
+            } else {
+                (Status::HostOwned, 0)
+            };
+            let c = b.expect(desc, status, done);
+            if status == Status::Ok {
+                assert_eq!(c.result, word, "{desc:?}");
+                let new = match add {
+                    true => word.wrapping_add(arg),
+                    false if word == arg => swap,
+                    false => word,
+                };
+                b.memory[at..at + 8].copy_from_slice(&new.to_le_bytes());
+                let line = at as u64 & !63;
+                if b.owns(line, 64) {
+                    b.check_device(line, 64, host);
+                }
+            } else {
+                assert_eq!(c.result, 0, "{desc:?}");
+            }
         }
         _ => random_list(b, rng, first, pages as u32, buffer, buffer_pages),
     }

@@ -156,6 +156,24 @@ impl Model {
                 }
                 (Status::Ok, d.count, 0)
             }
+            Opcode::FetchAdd | Opcode::CompareSwap => {
+                let at = d.dev_addr as usize;
+                let line = d.dev_addr & !(LINE as u64 - 1);
+                if !self.device_owned[at / PAGE_BYTES as usize] {
+                    return (Status::HostOwned, 0, 0);
+                }
+                if self.poison.contains(&line) {
+                    return (Status::Poison, 0, 0);
+                }
+                let old = u64::from_le_bytes(self.dev[at..at + 8].try_into().expect("8"));
+                let new = match opcode {
+                    Opcode::FetchAdd => old.wrapping_add(d.arg),
+                    _ if old == d.arg => d.host_addr,
+                    _ => old,
+                };
+                self.dev[at..at + 8].copy_from_slice(&new.to_le_bytes());
+                (Status::Ok, 1, old)
+            }
             Opcode::CopyToDevice | Opcode::CopyToHost => {
                 self.copy(d, list, opcode == Opcode::CopyToDevice)
             }

@@ -1,92 +1,11 @@
 //! Functional coverage: request x directory state x race.
 
+pub use cxlmem_protocol::hdm_db::race::{reachable, Cell, Race};
+
 use cxlmem_protocol::hdm_db::host::Row;
 use cxlmem_protocol::hdm_db::Dir;
-use cxlmem_protocol::msg::S2mBiSnpOpcode as Snoop;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// How a request meets a snoop of its line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Race {
-    /// The device serves it with no snoop out.
-    Quiet,
-    /// It reaches the device while the snoop is out: a Req waits, an RwD is served.
-    During(Snoop),
-    /// The host hears of the ack before the completion.
-    Early(Snoop),
-    /// The host hears of the completion before the ack.
-    Late(Snoop),
-    /// The snoop finds the request completed at the host, but without its data.
-    LateData(Snoop),
-}
-
-const SNOOPS: [Snoop; 3] = [Snoop::BiSnpCur, Snoop::BiSnpData, Snoop::BiSnpInv];
-
-impl Race {
-    /// Every one.
-    pub fn all() -> impl Iterator<Item = Self> {
-        let kinds: [fn(Snoop) -> Self; 4] = [Self::During, Self::Early, Self::Late, Self::LateData];
-        let races = kinds
-            .into_iter()
-            .flat_map(|kind| SNOOPS.into_iter().map(kind));
-        std::iter::once(Self::Quiet).chain(races)
-    }
-}
-
-/// A cell: the request, the directory at that moment, the race.
-pub type Cell = (Row, Dir, Race);
-
-/// Whether a correct host and device can reach a cell: the reason if they cannot.
-///
-/// Written from the protocol's argument and not from the rules, so that a test can hold the exploration against it.
-///
-/// # Errors
-/// Why the cell cannot be reached.
-pub fn reachable((row, dir, race): Cell) -> Result<(), &'static str> {
-    use Race::{During, Early, Late, LateData, Quiet};
-    const OWNER: &str =
-        "a write-back comes from an owner, and only its own write can lower the record meanwhile";
-    const HOLDER: &str =
-        "the sender held the line, and only a request that waits could lower the record";
-    const NO_COMPLETION: &str = "a hint has no completion that a snoop could meet";
-    const NO_SNOOP: &str = "no snoop of this kind is sent when the record allows the access";
-    const GRANT: &str = "the record is what was granted";
-    const NO_DATA: &str = "the answer has no data that could be missing";
-    let write_back = (Row::WrA..=Row::WrKeep).contains(&row);
-    let write = row >= Row::WrA;
-    let reads = row <= Row::RdData;
-    // What the record can be once the request has been served, with no snoop out.
-    let after: &[Dir] = match row {
-        Row::RdA | Row::InvA | Row::WrA | Row::WrKeep => &[Dir::A],
-        Row::RdS | Row::RdData | Row::InvS => &[Dir::S, Dir::A],
-        Row::RdIInv | Row::RdICur | Row::InvI | Row::ClnEvct => &[Dir::I],
-        _ => &Dir::ALL,
-    };
-    match race {
-        Early(_) | Late(_) | LateData(_) if row == Row::SpecRd => Err(NO_COMPLETION),
-        LateData(_) if !reads => Err(NO_DATA),
-        Quiet | During(_) if write_back && dir != Dir::A => Err(OWNER),
-        // Quiet reaches I: an eviction that waited for a snoop is served when the host has given the line up.
-        During(_) | Early(_) if row == Row::ClnEvct && dir == Dir::I => Err(HOLDER),
-        Quiet | During(_) => Ok(()),
-        Early(_) if !write => Ok(()),
-        // A write is served whatever is out, so that it may have been before the ack. Its record may then have been raised by the
-        // answer to an earlier snoop that it passed on the way: too high, never too low.
-        Early(_) | Late(_) if write_back => match (row, dir) {
-            (_, Dir::A) | (Row::WrS, Dir::S) | (Row::WrI, Dir::I) => Ok(()),
-            _ => Err(OWNER),
-        },
-        Early(_) => Ok(()),
-        Late(kind) | LateData(kind) => match (dir, kind) {
-            (_, Snoop::BiSnpInv) if write => Ok(()),
-            (Dir::I | Dir::A, _) if write => Ok(()),
-            _ if !after.contains(&dir) => Err(GRANT),
-            (Dir::A, _) | (Dir::S, Snoop::BiSnpInv) => Ok(()),
-            _ => Err(NO_SNOOP),
-        },
-    }
-}
 
 /// Which cells were reached.
 #[derive(Debug)]
@@ -132,14 +51,7 @@ impl fmt::Display for Cover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:10}", "")?;
         for race in Race::all() {
-            let (name, snoop) = match race {
-                Race::Quiet => ("Quiet", ""),
-                Race::During(s) => ("During", s.name()),
-                Race::Early(s) => ("Early", s.name()),
-                Race::Late(s) => ("Late", s.name()),
-                Race::LateData(s) => ("No data", s.name()),
-            };
-            let title = format!("{name} {}", snoop.trim_start_matches("BISnp"));
+            let title = race.to_string();
             write!(f, "{title:13}")?;
         }
         for row in Row::ALL {

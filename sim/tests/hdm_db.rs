@@ -537,40 +537,6 @@ fn an_atomic_is_whole_while_the_host_asks_for_its_line() {
 }
 
 #[test]
-fn the_engine_writes_nothing_that_the_host_does_not_give_up() {
-    let mut h = Hand::new("full");
-    h.s.mmio_write32(regs::SnoopTimeout::OFFSET, 300).unwrap();
-    h.take(Row::RdA, 3);
-    // FILL of line 3 with a pattern.
-    let (ring, records) = (h.s.dma_alloc(4096).unwrap(), h.s.dma_alloc(4096).unwrap());
-    let mut fill = [0u8; 64];
-    fill[0] = 3;
-    fill[4] = 64;
-    fill[8] = 3 * 64;
-    fill[0x18..0x20].fill(0xEE);
-    h.s.dma_write(ring, &fill).unwrap();
-    for (register, value) in [
-        (regs::EngRingLo::OFFSET, ring as u32),
-        (regs::EngRingHi::OFFSET, (ring >> 32) as u32),
-        (regs::EngRingLog2::OFFSET, 2),
-        (regs::EngCplLo::OFFSET, records as u32),
-        (regs::EngCplHi::OFFSET, (records >> 32) as u32),
-        (regs::EngCtrl::OFFSET, regs::EngCtrl::ENABLE.mask()),
-        (regs::EngTail::OFFSET, 1),
-    ] {
-        h.s.mmio_write32(register, value).unwrap();
-    }
-    h.until("the record", |h| h.register(regs::EngDone::OFFSET) == 1);
-    let mut record = [0u8; 32];
-    h.s.dma_read(records, &mut record).unwrap();
-    println!("{record:x?} {:?}", h.snoops);
-    assert_eq!(record[2], 7, "HOST_OWNED");
-    assert_eq!(record[4..8], [0; 4], "nothing is done");
-    h.send(Row::RdKeep, 3, 1, [0; 64]);
-    assert_eq!(h.data(1), [0; 64]);
-}
-
-#[test]
 fn what_the_host_may_not_do_is_answered_and_logged() {
     let mut h = Hand::new("full");
     let errors = |h: &mut Hand| h.register(regs::RxProtocolErrors::OFFSET);

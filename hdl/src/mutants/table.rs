@@ -313,7 +313,7 @@ pub static MUTANTS: &[Mutant] = mutants! {
         by("hdm_db", "the_device_reads_and_writes_what_no_host_holds_without_a_snoop");
     "local-refused-written" in "top$local_access": "a write of the engine's that was refused is carried out";
         "if (fail[32'h1]) begin\n            " "verdicts$write_data = 32'h1;" => "verdicts$write_data = 32'h0;";
-        by("hdm_db", "the_engine_writes_nothing_that_the_host_does_not_give_up");
+        by("hdm_db", "a_host_that_does_not_answer_fails_the_descriptor_and_says_how_far_it_came");
 
     // Memory and arbiter
     "memory-meta-clash" in "top$memory": "a write's metadata is lost to a read's in the same cycle";

@@ -11,7 +11,7 @@ mod shim;
 #[path = "build/tool.rs"]
 mod tool;
 
-use cxlmem_hdl::{probes, Config, Pin};
+use cxlmem_hdl::{mutants, probes, Config, Pin};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tool::{hash, Compiler, Result, Verilator};
@@ -56,6 +56,7 @@ fn verilator_config() -> String {
 struct Variant {
     trace: bool,
     coverage: bool,
+    mutants: bool,
 }
 
 /// One configuration's model: its archive, and the C++ to compile if the archive is missing.
@@ -105,13 +106,17 @@ fn run() -> Result<()> {
     let variant = Variant {
         trace: std::env::var_os("CARGO_FEATURE_TRACE").is_some(),
         coverage: std::env::var_os("CARGO_FEATURE_COVERAGE").is_some(),
+        mutants: std::env::var_os("CARGO_FEATURE_MUTANTS").is_some(),
     };
     let verilator = Verilator::find()?;
     let compiler = Compiler::find(&verilator, variant.trace, variant.coverage)?;
     let cache = tool::cache_dir(&out);
     std::fs::create_dir_all(&cache).map_err(|e| format!("{}: {e}", cache.display()))?;
 
-    let pins = shared_pins()?;
+    let mut pins = shared_pins()?;
+    if variant.mutants {
+        pins.push(mutants::pin());
+    }
     let names: Vec<&str> = Config::all().iter().map(|c| c.name).collect();
     tool::write(&out.join("model.rs"), &shim::rust(&names, &pins)?)?;
 
@@ -130,6 +135,11 @@ fn run() -> Result<()> {
         let failed = |e: &dyn std::fmt::Display| format!("configuration {}: {e}", c.name);
         let verilog = cxlmem_hdl::emit(c).map_err(|e| failed(&e))?;
         probes::check(&verilog).map_err(|e| failed(&e))?;
+        let verilog = if variant.mutants {
+            mutants::instrument(&verilog).map_err(|e| failed(&e))?
+        } else {
+            verilog
+        };
         let ident = shim::ident(c.name);
         let cpp = shim::cpp(&ident, &pins);
         let archive = Archive::new(&cache, &ident, &hash(&[&stamp, &verilog, &cpp]));

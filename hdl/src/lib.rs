@@ -21,6 +21,7 @@ pub mod gates;
 pub mod io;
 pub mod link;
 pub mod memory;
+pub mod mutants;
 pub mod prim;
 pub mod probes;
 pub mod prove;

@@ -63,6 +63,13 @@ pub enum DutError {
     /// A file could not be written.
     #[error("cannot write {0}")]
     File(std::path::PathBuf),
+    /// `CXLMEM_MUTANT` names no mutant, or this build has none.
+    #[error("CXLMEM_MUTANT={0}: {why}", why = if cfg!(feature = "mutants") {
+        "no mutant of that name; `cxlmem hdl mutants --list` prints them"
+    } else {
+        "this build has no mutants: build with `--features mutants`"
+    })]
+    Mutant(String),
 }
 
 /// One Verilated controller. Pins are accessed by the generated methods (`set_rx_slot`, `tx_slot`, ...).
@@ -90,6 +97,8 @@ impl Dut {
                 known,
             });
         };
+        #[cfg_attr(not(feature = "mutants"), allow(unused_variables))]
+        let mutant = mutant_from_env()?;
         let mut ports = std::mem::MaybeUninit::<Ports>::uninit();
         // SAFETY: `new` fills every pointer of `Ports` (both are generated from one list) unless it returns null.
         let (model, ports) = unsafe {
@@ -99,13 +108,17 @@ impl Dut {
             }
             (model, ports.assume_init())
         };
-        Ok(Self {
+        #[allow(unused_mut)]
+        let mut dut = Self {
             entry,
             model,
             ports,
             cycles: 0,
             recording: None,
-        })
+        };
+        #[cfg(feature = "mutants")]
+        dut.set_mutant(mutant);
+        Ok(dut)
     }
 
     /// Name of the configuration.
@@ -238,6 +251,18 @@ impl Dut {
             0 => Err(DutError::File(path.into())),
             _ => Ok(()),
         }
+    }
+}
+
+/// Number of the seeded fault that `CXLMEM_MUTANT` names; 0 if it is not set.
+fn mutant_from_env() -> Result<u8, DutError> {
+    match std::env::var("CXLMEM_MUTANT") {
+        Err(_) => Ok(0),
+        Ok(name) if name.is_empty() => Ok(0),
+        Ok(name) => match cxlmem_hdl::mutants::Mutant::by_name(&name) {
+            Some(m) if cfg!(feature = "mutants") => Ok(m.number()),
+            _ => Err(DutError::Mutant(name)),
+        },
     }
 }
 

@@ -476,6 +476,66 @@ fn the_filter_makes_room_by_invalidating() {
     h.end();
 }
 
+/// The answer to a snoop writes into its entry: until it has come, a write-back of the line must not free the entry for another line.
+#[test]
+fn the_entry_of_a_snooped_line_is_not_given_away() {
+    let mut h = Hand::new("sim");
+    for n in 0..4 {
+        h.take(Row::RdA, 17 + n * 1024);
+    }
+    h.port(17, PortOp::Store([9; 64], u64::MAX));
+    let snoop = h.snoop();
+    h.send(Row::WrI, 17, 40, [1; 64]);
+    assert_eq!(h.ndr(40).opcode, S2mNdrOpcode::Cmp);
+    let fifth = 17 + 4 * 1024;
+    h.send(Row::RdA, fifth, 41, [0; 64]);
+    h.quiet(200);
+    h.answer(&snoop, M2sBiRspOpcode::BiRspI);
+    // Whoever else is asked to make room does.
+    h.until("the fifth line", |h| {
+        for snoop in std::mem::take(&mut h.snoops) {
+            h.answer(&snoop, M2sBiRspOpcode::BiRspI);
+        }
+        h.ndrs.iter().any(|n| n.tag == 41)
+    });
+    assert_eq!(h.ndr(41).opcode, S2mNdrOpcode::CmpE);
+    h.data(41);
+    assert_eq!(h.port_done().result, Ok(()));
+    // It is on record as owned.
+    h.port(fifth, PortOp::Load(Keep::Nothing));
+    let snoop = h.snoop();
+    assert_eq!(snoop.address, h.address(fifth));
+    h.answer(&snoop, M2sBiRspOpcode::BiRspI);
+    assert_eq!(h.port_done().result, Ok(()));
+    h.end();
+}
+
+/// The host asks for the line in every cycle of an atomic: it gets the old value and is snooped, or the new one.
+#[test]
+fn an_atomic_is_whole_while_the_host_asks_for_its_line() {
+    let mut h = Hand::new("full");
+    let mut snooped = 0;
+    for phase in 0..40 {
+        let (line, tag) = (phase, 100 + phase as u16);
+        h.send(Row::RdA, line, tag, [0; 64]);
+        h.quiet(phase);
+        h.port(line, PortOp::FetchAdd { word: 2, add: 1 });
+        let seen = word(&h.data(tag), 2);
+        assert_eq!(h.ndr(tag).opcode, S2mNdrOpcode::CmpE);
+        h.quiet(60);
+        if seen == 0 {
+            let snoop = h.snoop();
+            h.answer(&snoop, M2sBiRspOpcode::BiRspI);
+            snooped += 1;
+        }
+        let done = h.port_done();
+        assert_eq!((done.result, word(&done.data, 0)), (Ok(()), 0));
+        assert!(h.snoops.is_empty());
+    }
+    assert!((1..40).contains(&snooped), "both orders: {snooped} of 40");
+    h.end();
+}
+
 #[test]
 fn what_the_host_may_not_do_is_answered_and_logged() {
     let mut h = Hand::new("full");

@@ -2,6 +2,7 @@
 
 mod emit;
 mod lint;
+mod mutants;
 mod prove;
 pub mod record;
 mod synth;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args as ClapArgs, Subcommand};
+use cxlmem_hdl::mutants::Mutant;
 use cxlmem_hdl::prove::Proof;
 use cxlmem_hdl::Config;
 
@@ -38,6 +40,14 @@ Examples:
   cxlmem hdl prove --only retry --mutants               one, and its mutant, on which it must fail
 
 Exit status: 0 all as it should be, 1 not, 2 wrong usage.";
+
+const MUTANTS_EXAMPLES: &str = "\
+Examples:
+  cxlmem hdl mutants                                    every one; builds the simulator's tests with them first
+  cxlmem hdl mutants --list                             what there is, and what is to find each
+  cxlmem hdl mutants --only rx-half-crc,tx-format       some
+
+Exit status: 0 each was found by the check that its row names, or survives with a reason; 1 not; 2 wrong usage.";
 
 const SYNTH_EXAMPLES: &str = "\
 Examples:
@@ -89,6 +99,19 @@ enum HdlCommand {
         /// Run each on its mutant too: it must fail there
         #[arg(long)]
         mutants: bool,
+        /// Write the result as JSON; - is standard output
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+    /// Run the simulator's tests and the proofs on seeded faults: each must be found
+    #[command(after_help = MUTANTS_EXAMPLES)]
+    Mutants {
+        /// Some mutants; all of them if not given
+        #[arg(long, value_name = "NAME,...", value_delimiter = ',', value_parser = mutants::mutant)]
+        only: Vec<&'static Mutant>,
+        /// Print the table of mutants, run nothing
+        #[arg(long, conflicts_with_all = ["only", "json"])]
+        list: bool,
         /// Write the result as JSON; - is standard output
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
@@ -151,6 +174,8 @@ pub fn run(args: Args) -> Result<()> {
             mutants,
             json,
         } => prove::run(config, only, mutants, json.as_deref()),
+        HdlCommand::Mutants { list: true, .. } => mutants::list(),
+        HdlCommand::Mutants { only, json, .. } => mutants::run(&only, json.as_deref()),
         HdlCommand::Synth(args) => synth::run(&args),
     }
 }

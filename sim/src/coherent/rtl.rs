@@ -9,6 +9,7 @@ use crate::link::{Faults, Response, WireFaults};
 use crate::port::{Keep, PortError, PortOp};
 use crate::rng::Rng;
 use crate::system::{Options, System, SystemError};
+use cxlmem_protocol::hdm_db::Dir;
 use cxlmem_protocol::msg::{M2sBiRsp, M2sReq, M2sRwd};
 use cxlmem_protocol::regs;
 
@@ -283,6 +284,11 @@ impl Endpoint for RtlDevice {
         let result = self.done[port].take()?;
         self.open[port] = None;
         Some(result)
+    }
+
+    fn recorded(&self, address: u64) -> Option<Dir> {
+        let line = address / LINE * self.stride;
+        Some(self.system.directory(line as u32))
     }
 
     fn host_violation(&self) -> Option<String> {

@@ -107,12 +107,22 @@ impl Bench {
         id
     }
 
-    pub fn record(&mut self) -> Completion {
+    /// The next record's place, as it is now.
+    fn peek(&self) -> Completion {
         let at = self.records + u64::from(self.next_record) * COMPLETION_BYTES as u64;
+        let mut bytes = [0; COMPLETION_BYTES];
+        self.s.dma_read(at, &mut bytes).unwrap();
+        Completion::unpack(&bytes)
+    }
+
+    /// Whether [`Bench::record`] has not to wait.
+    pub fn has_record(&self) -> bool {
+        self.peek().phase & 1 == self.phase
+    }
+
+    pub fn record(&mut self) -> Completion {
         for _ in 0..PATIENCE {
-            let mut bytes = [0; COMPLETION_BYTES];
-            self.s.dma_read(at, &mut bytes).unwrap();
-            let c = Completion::unpack(&bytes);
+            let c = self.peek();
             if c.phase & 1 == self.phase {
                 self.next_record = (self.next_record + 1) & ((1 << self.log2) - 1);
                 if self.next_record == 0 {

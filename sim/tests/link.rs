@@ -347,13 +347,21 @@ fn with_seq_a_lost_last_flit_is_noticed() {
         let (base, _) = s.hdm_window();
         s.operate(base, Op::write([1; 64])).unwrap();
         s.run(2_000);
+        let credits = s.link().credits();
         let ticket = s.issue(base, Op::write([2; 64])).unwrap();
-        // The flit that ends the write, or its only answer.
-        s.run(if direction == Direction::M2s { 4 } else { 0 });
-        s.link_mut().drop_next(direction);
-        let done = s.wait(ticket);
-        assert!(done.is_ok(), "{direction:?}: {done:?}");
+        if direction == Direction::M2s {
+            // The flit that ends the write.
+            s.run(4);
+            s.link_mut().drop_next(direction);
+        }
+        s.wait(ticket).unwrap();
+        if direction == Direction::S2m {
+            // After the answer the device only gives the credit back.
+            s.link_mut().drop_next(direction);
+        }
+        s.run(5_000);
         assert_eq!(s.link().wire_counters(direction).lost, 1);
+        assert_eq!(s.link().credits(), credits, "{direction:?}");
     }
 }
 

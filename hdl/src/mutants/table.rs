@@ -347,5 +347,5 @@ pub static MUTANTS: &[Mutant] = mutants! {
         by("engine", "errors::poison_stops_an_operation_and_a_write_heals");
     "engine-early-record" in "top$io$engine": "the completion record does not wait for the memory";
         "if " "(mem_wr_idle)" => "(1'b1)";
-        by("engine", "the_engine_writes_while_the_host_does");
+        by("engine", "the_record_comes_after_the_data");
 };

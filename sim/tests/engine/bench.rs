@@ -38,6 +38,10 @@ impl Bench {
             io,
             ..Options::default()
         };
+        Self::with(config, options, log2)
+    }
+
+    pub fn with(config: &str, options: Options, log2: u32) -> Self {
         let mut s = System::new(config, options).unwrap();
         s.bring_up().unwrap();
         s.enable_msix().unwrap();

@@ -7,10 +7,11 @@ mod errors;
 use bench::{copy, crc32c, seed, sum64, Bench, PAGE};
 use cxlmem_protocol::engine::{flags, Descriptor, Opcode, Status, COMPLETION_BYTES};
 use cxlmem_protocol::regs;
+use cxlmem_sim::ext::ExtTiming;
 use cxlmem_sim::pcie::IoOptions;
 use cxlmem_sim::rng::Rng;
 use cxlmem_sim::system::Access;
-use cxlmem_sim::Op;
+use cxlmem_sim::{Op, Options};
 
 /// One random operation, its outcome predicted.
 fn random_operation(b: &mut Bench, rng: &mut Rng, buffer: u64, buffer_pages: u64) {
@@ -386,7 +387,7 @@ fn engine_and_cxl_mem_see_the_same_lines() {
     assert!((0..4096).all(|n| got[n] == (n / 64) as u8));
 }
 
-/// The engine fills pages while the host writes others as fast as it can. When the record is there, so is the data.
+/// The engine fills pages while the host writes others as fast as it can.
 #[test]
 fn the_engine_writes_while_the_host_does() {
     let mut b = Bench::new("full", IoOptions::default(), 2);
@@ -423,6 +424,31 @@ fn the_engine_writes_while_the_host_does() {
         b.s.operate(hpa + line * 64, Op::READ).unwrap();
     }
     assert_eq!(b.s.home().first_difference(), None);
+}
+
+/// The memory takes writes slowly and reads at once: whoever sees the record sees the data all the same.
+#[test]
+fn the_record_comes_after_the_data() {
+    let options = Options {
+        ext: ExtTiming {
+            latency: 1,
+            write_stall: 0.97,
+            ..Default::default()
+        },
+        ..Default::default()
+    };
+    let mut b = Bench::with("sim-ext", options, 2);
+    let (hpa, _) = b.s.hdm_window();
+    b.own(0, 1, true);
+    for round in 1..=5u64 {
+        let fill = copy(Opcode::Fill, 0, 0, 1024);
+        let arg = 0x0101_0101_0101_0101 * round;
+        b.expect(Descriptor { arg, ..fill }, Status::Ok, 1024);
+        let last = hpa + 1024 - 64;
+        let golden = b.s.home_mut().golden_mut();
+        golden.set(last, &[round as u8; 64], false);
+        b.s.operate(last, Op::READ).unwrap();
+    }
 }
 
 /// Copies by list at 85 % of the TLP stream or more: payload 128 bytes, 8 beats of data in 9.

@@ -39,7 +39,7 @@ const VERILATOR_FLAGS: &[&str] = &[
 /// is.
 fn verilator_config() -> String {
     let mut text = String::from(cxlmem_hdl::gates::verilator::CONFIG);
-    for c in probes::STAGES.iter().flat_map(|s| s.when) {
+    for c in probes::signals() {
         let line = format!(
             "public_flat_rd -module \"{}\" -var \"{}\"\n",
             c.module(),

@@ -110,9 +110,19 @@ pub struct BlockRam<T: Synth, const A: usize> {
     pub read_data: Signal<Out, T>,
     _mem: Vec<T>,
     _depth_bits: usize,
+    /// There is no memory: everything reads as zero.
+    _absent: bool,
 }
 
 impl<T: Synth, const A: usize> BlockRam<T, A> {
+    /// No memory, for what a configuration does without.
+    pub fn absent() -> Self {
+        Self {
+            _absent: true,
+            ..Self::with_depth_bits(0)
+        }
+    }
+
     /// Only the lowest `2^depth_bits` entries exist; higher address bits are ignored.
     pub fn with_depth_bits(depth_bits: usize) -> Self {
         Self {
@@ -125,6 +135,7 @@ impl<T: Synth, const A: usize> BlockRam<T, A> {
             read_data: Default::default(),
             _mem: vec![],
             _depth_bits: depth_bits.min(A),
+            _absent: false,
         }
     }
 
@@ -150,7 +161,7 @@ impl<T: Synth, const A: usize> Logic for BlockRam<T, A> {
                 let a = self.read_address.val();
                 self.read_data.next = *self.slot(a);
             }
-            if self.write.val() {
+            if self.write.val() && !self._absent {
                 let a = self.write_address.val();
                 *self.slot(a) = self.write_data.val();
             }
@@ -160,6 +171,9 @@ impl<T: Synth, const A: usize> Logic for BlockRam<T, A> {
         self.read_data.connect();
     }
     fn hdl(&self) -> Verilog {
+        if self._absent {
+            return Verilog::Custom("always @(posedge clock) read_data <= 0;\n".into());
+        }
         Verilog::Custom(format!(
             "\
 (* ram_style = \"block\" *) reg [{w}:0] mem [0:{n}];

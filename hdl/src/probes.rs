@@ -112,6 +112,18 @@ pub static READ: &[&str] = &[
 /// A write's way through [`STAGES`], after [`PINS`].
 pub static WRITE: &[&str] = &["crc", "commit", "rwd", "beats", "ndr", "slot"];
 
+/// What goes into the directory in this cycle: whether anything does, the line, and the code of its state (`coherence::directory`).
+pub static DIRECTORY: [Condition; 3] = [
+    at("top.order", "put$q", 0),
+    at("top.order", "put_line$q", 0),
+    at("top.order", "put_state$q", 0),
+];
+
+/// Every signal that the simulator reads.
+pub fn signals() -> impl Iterator<Item = &'static Condition> {
+    STAGES.iter().flat_map(|s| s.when).chain(&DIRECTORY)
+}
+
 /// The bit of a stage in the probe word.
 pub fn bit(name: &str) -> Option<u32> {
     let n = STAGES.iter().position(|s| s.name == name)?;
@@ -123,12 +135,13 @@ pub fn bit(name: &str) -> Option<u32> {
 /// # Errors
 /// Names the stage, the signal and where it should be.
 pub fn check(verilog: &str) -> Result<(), String> {
-    for stage in STAGES {
-        for c in stage.when {
+    let stages = STAGES.iter().map(|s| (s.name, s.when));
+    for (name, when) in stages.chain([("directory", &DIRECTORY[..])]) {
+        for c in when {
             let missing = || {
                 format!(
                     "stage `{}`: module {} has no wire `{}` of at most 32 bits: correct hdl/src/probes.rs",
-                    stage.name,
+                    name,
                     c.module(),
                     c.signal
                 )

@@ -19,6 +19,7 @@ pub(crate) struct Entry {
     edge: unsafe extern "C" fn(*mut Model),
     replay: unsafe extern "C" fn(*mut Model, *const Record, usize, u64) -> u64,
     probes: unsafe extern "C" fn(*const Model) -> u32,
+    directory: unsafe extern "C" fn(*const Model) -> u64,
     trace: unsafe extern "C" fn(*mut Model, *const c_char) -> c_int,
     coverage: unsafe extern "C" fn(*mut Model, *const c_char) -> c_int,
 }
@@ -225,6 +226,14 @@ impl Dut {
     pub fn probes(&self) -> u32 {
         // SAFETY: as in `settle`; the function only reads.
         unsafe { (self.entry.probes)(self.model) }
+    }
+
+    /// What goes into the directory at the next edge: the line's number and the code of its new state ([`cxlmem_hdl::probes::DIRECTORY`]).
+    #[inline]
+    pub fn directory_write(&self) -> Option<(u32, u8)> {
+        // SAFETY: as in `settle`; the function only reads.
+        let word = unsafe { (self.entry.directory)(self.model) };
+        (word & 1 != 0).then_some(((word >> 8) as u32, (word >> 1) as u8 & 3))
     }
 
     /// Starts an FST trace. Only in a build with feature `trace`.

@@ -61,11 +61,16 @@ impl Directory {
             Shape::FullMap => (config.line_bits, true),
             Shape::Filter { set_bits } => (set_bits, false),
         };
-        let spare = |i: usize| if full_map && i > 0 { 1 } else { set_bits };
-        let tag = |i: usize| if full_map { 1 } else { spare(i) };
+        let none = config.directory == Shape::None;
         Self {
-            states: std::array::from_fn(|i| BlockRam::with_depth_bits(spare(i))),
-            tags: std::array::from_fn(|i| BlockRam::with_depth_bits(tag(i))),
+            states: std::array::from_fn(|i| match (none, full_map && i > 0) {
+                (false, false) => BlockRam::with_depth_bits(set_bits),
+                _ => BlockRam::absent(),
+            }),
+            tags: std::array::from_fn(|_| match full_map {
+                false => BlockRam::with_depth_bits(set_bits),
+                true => BlockRam::absent(),
+            }),
             set_bits: Param::new((set_bits as u64).into()),
             set_mask: Param::new(((1u64 << set_bits) - 1).into()),
             last_set: Param::new(((1u64 << set_bits) - 1).into()),

@@ -2,8 +2,8 @@
 //! at a time, and what they leave behind is seen by the next (`cxl-mem` 2.4, 2.11, 8.1).
 //!
 //! Two cycles each. In the first an asker is chosen, its line looked up in the directory and compared with everything under way; in the
-//! second the rules decide, the directory is written and the asker is told. Who is told nothing asks again. The end of a snoop takes
-//! one cycle: its tracker has kept the entry.
+//! second the rules decide and the asker is told; who is told nothing asks again. What changes goes into the directory in a third, in
+//! which nobody is chosen. The end of a snoop takes one cycle and that one: its tracker has kept the entry.
 //!
 //! RwD goes first, so that it drains while Req waits (`cxl-mem` 2.8); the others take turns. A Req that had to wait goes before the next
 //! snoop of its line, and before any snoop while it waits for an entry.
@@ -110,6 +110,11 @@ pub struct Order {
     evict_out: DFF<Bit>,
     evict_line: DFF<Bits<26>>,
     evict_way: DFF<Bits<2>>,
+    /// What goes into the directory in the cycle after: nothing is looked up in it then.
+    put: DFF<Bit>,
+    put_line: DFF<Bits<26>>,
+    put_way: DFF<Bits<2>>,
+    put_state: DFF<Bits<2>>,
     idle: Signal<Local, Bit>,
     choose: Signal<Local, Asker>,
     choose_local: Signal<Local, Bits<2>>,
@@ -161,7 +166,11 @@ impl Logic for Order {
             evicting,
             evict_out,
             evict_line,
-            evict_way
+            evict_way,
+            put,
+            put_line,
+            put_way,
+            put_state
         );
         self.directory.clock.next = self.clock.val();
         self.directory.reset.next = self.reset.val();
@@ -195,7 +204,11 @@ impl Logic for Order {
             self.choose_local.next = 0.into();
         }
         self.choose.next = Asker::Nobody;
-        if self.idle.val() & !self.snoops.end_valid.val() & self.directory.swept.val() {
+        if self.idle.val()
+            & !self.put.q.val()
+            & !self.snoops.end_valid.val()
+            & self.directory.swept.val()
+        {
             if self.rwd_ask.val() {
                 self.choose.next = Asker::Rwd;
             } else if self.evicting.q.val() & !self.evict_out.q.val() {
@@ -239,6 +252,10 @@ impl Logic for Order {
         self.snoops.lookup.next = self.chosen_line.val();
         self.directory.line.next = self.chosen_line.val();
         self.directory.look.next = self.choose.val() != Asker::Nobody;
+        self.directory.write.next = self.put.q.val();
+        self.directory.write_line.next = self.put_line.q.val();
+        self.directory.write_way.next = self.put_way.q.val();
+        self.directory.write_state.next = self.put_state.q.val();
         self.directory.victim_way.next = self.evict_way.q.val();
         self.asker.d.next = self.choose.val();
         self.which.d.next = self.choose_local.val();
@@ -290,10 +307,10 @@ impl Logic for Order {
         }
         self.own_hot.next = bits::<4>(1) << self.own_id.val();
         self.local_hot.next = 0.into();
-        self.directory.write.next = false;
-        self.directory.write_line.next = self.line.q.val();
-        self.directory.write_way.next = self.directory.way.val();
-        self.directory.write_state.next = self.settle.after.val();
+        self.put.d.next = false;
+        self.put_line.d.next = self.line.q.val();
+        self.put_way.d.next = self.directory.way.val();
+        self.put_state.d.next = self.settle.after.val();
         self.req_go.next = false;
         self.req_second.next = false;
         self.req_grant.next = self.settle.grant.val();
@@ -314,9 +331,9 @@ impl Logic for Order {
                         self.rwd_wrong.next = !self.snoops.matched.val();
                     } else if self.rwd_allowed.val() {
                         self.rwd_wrong.next = self.owner.q.val() & (self.dir.val() != 2);
-                        self.directory.write.next = !self.keeps.val() & self.directory.hit.val();
+                        self.put.d.next = !self.keeps.val() & self.directory.hit.val();
                         if self.snoops.matched.val() & (self.settle.after.val() == 0) {
-                            self.directory.write_state.next = 1.into();
+                            self.put_state.d.next = 1.into();
                         }
                     }
                 }
@@ -335,7 +352,7 @@ impl Logic for Order {
                         }
                     } else {
                         self.req_go.next = true;
-                        self.directory.write.next = !self.keeps.val()
+                        self.put.d.next = !self.keeps.val()
                             & (self.directory.hit.val() | (self.settle.after.val() != 0));
                     }
                 }
@@ -364,8 +381,8 @@ impl Logic for Order {
                 self.evict_way.d.next = self.evict_way.q.val() + 1;
                 if !self.busy.val() {
                     if self.rule.serve.val().any() {
-                        self.directory.write.next = self.directory.hit.val();
-                        self.directory.write_state.next = 0.into();
+                        self.put.d.next = self.directory.hit.val();
+                        self.put_state.d.next = 0.into();
                     } else if self.rule.snoop.val().any()
                         & !self.link_down.val()
                         & !self.snoops.busy.val().get_bit(0)
@@ -390,10 +407,10 @@ impl Logic for Order {
         self.end_hot.next = 0.into();
         if self.snoops.end_take.val() {
             self.end_hot.next = bits::<4>(1) << self.snoops.end_id.val();
-            self.directory.write.next = self.snoops.end_answered.val();
-            self.directory.write_line.next = self.snoops.end_line.val();
-            self.directory.write_way.next = self.snoops.end_way.val();
-            self.directory.write_state.next = self.snoops.end_after.val();
+            self.put.d.next = self.snoops.end_answered.val();
+            self.put_line.d.next = self.snoops.end_line.val();
+            self.put_way.d.next = self.snoops.end_way.val();
+            self.put_state.d.next = self.snoops.end_after.val();
             if self.snoops.end_id.val() == 0 {
                 self.evicting.d.next = false;
                 self.evict_out.d.next = false;
@@ -431,6 +448,7 @@ impl Logic for Order {
             self.evicting.d.next = false;
             self.evict_out.d.next = false;
             self.evict_way.d.next = 0.into();
+            self.put.d.next = false;
         }
     }
 }

@@ -238,8 +238,8 @@ impl Logic for Reads {
                 & !self.left_silent.q.val()
                 & (self.pool.matched0.val() | self.rwd_matched.val()));
         if self.left_db.q.val() {
-            self.left_legal.next =
-                self.left_rule.q.val() & (!self.left_hit.q.val() | self.left_granted.q.val());
+            self.left_legal.next = self.left_rule.q.val()
+                & (!self.left_hit.q.val() | self.left_silent.q.val() | self.left_granted.q.val());
         }
         // HDM-DB: the NDR, which a miss with data goes without.
         self.db.next = self.stage.q.val().db == 1;

@@ -5,7 +5,7 @@
 //! Comput. 26, 1997, 4.1): each value is current in one stretch of time, and the stretches must not overlap. This is coherence in real
 //! time; what holds between locations is for [`litmus`](super::litmus) to show.
 
-use std::collections::HashMap;
+use super::cache::LineMap;
 use std::fmt;
 
 /// What one operation did to one 8-byte word.
@@ -78,7 +78,7 @@ struct Cluster {
 /// The first location that cannot have behaved as memory, and the operations that show it.
 pub fn check(events: &mut [Event], initial: impl Fn(u64) -> u64) -> Result<(), String> {
     events.sort_unstable_by_key(|e| (e.address, e.start));
-    let mut clusters = HashMap::new();
+    let mut clusters = LineMap::default();
     for location in events.chunk_by(|a, b| a.address == b.address) {
         if let Some(first) = location.first() {
             clusters.clear();
@@ -92,7 +92,7 @@ pub fn check(events: &mut [Event], initial: impl Fn(u64) -> u64) -> Result<(), S
 fn check_location(
     events: &[Event],
     initial: u64,
-    clusters: &mut HashMap<u64, Cluster>,
+    clusters: &mut LineMap<Cluster>,
 ) -> Result<(), String> {
     let before = Event {
         address: 0,

@@ -5,7 +5,7 @@
 //! | Home agent: cores with private MESI caches, one request a line, snoops, conflict handshake | [`Agent`] |
 //! | A device for tests: directory, memory, its own accesses; random legal orders, mutants | [`model_device`] |
 //! | Is each message of the device one that the rules allow? | [`shadow`] |
-//! | Agent, device and shadow together, cycle by cycle | [`bench`] |
+//! | Agent, device and shadow together, cycle by cycle | [`mod@bench`] |
 //! | Are the values that everybody saw those of one memory? | [`history`] |
 //! | Litmus tests | [`litmus`] |
 //! | Random workload, coverage, shrinking of a failing run | [`workload`], [`cover`], [`shrink`] |
@@ -16,6 +16,7 @@
 mod agent;
 pub mod bench;
 mod cache;
+mod copies;
 pub mod cover;
 pub mod history;
 pub mod litmus;
@@ -23,6 +24,8 @@ pub mod model_device;
 mod op;
 mod request;
 mod reset;
+pub mod rtl;
+mod send;
 pub mod shadow;
 pub mod shrink;
 mod snoop;
@@ -125,7 +128,7 @@ pub trait Endpoint: Port {
     fn ports(&self) -> usize;
     /// Starts an access of a line (`address` in bytes, host physical); false if the port is busy.
     fn start(&mut self, port: usize, address: u64, op: DeviceOp) -> bool;
-    /// The result of the port's access, once: the line as it was before the access.
+    /// The result of the port's access, once: the line as it was before the access (of an atomic, at least its word).
     fn finish(&mut self, port: usize) -> Option<Result<Line, DeviceError>>;
     /// The first thing that the host did against the rules, if the device says so.
     fn host_violation(&self) -> Option<String>;
@@ -133,6 +136,52 @@ pub trait Endpoint: Port {
     fn recorded(&self, address: u64) -> Option<Dir> {
         let _ = address;
         None
+    }
+}
+
+impl<E: Port> Port for &mut E {
+    fn room_for_req(&self) -> bool {
+        (**self).room_for_req()
+    }
+    fn room_for_rwd(&self) -> bool {
+        (**self).room_for_rwd()
+    }
+    fn room_for_birsp(&self) -> bool {
+        (**self).room_for_birsp()
+    }
+    fn send_req(&mut self, req: &M2sReq) {
+        (**self).send_req(req);
+    }
+    fn send_rwd(&mut self, header: &M2sRwd, data: &Line, enables: u64) {
+        (**self).send_rwd(header, data, enables);
+    }
+    fn send_birsp(&mut self, birsp: &M2sBiRsp) {
+        (**self).send_birsp(birsp);
+    }
+}
+
+/// A device that is looked at afterwards.
+impl<E: Endpoint> Endpoint for &mut E {
+    fn step(&mut self) {
+        (**self).step();
+    }
+    fn receive(&mut self) -> Option<FromDevice> {
+        (**self).receive()
+    }
+    fn ports(&self) -> usize {
+        (**self).ports()
+    }
+    fn start(&mut self, port: usize, address: u64, op: DeviceOp) -> bool {
+        (**self).start(port, address, op)
+    }
+    fn finish(&mut self, port: usize) -> Option<Result<Line, DeviceError>> {
+        (**self).finish(port)
+    }
+    fn host_violation(&self) -> Option<String> {
+        (**self).host_violation()
+    }
+    fn recorded(&self, address: u64) -> Option<Dir> {
+        (**self).recorded(address)
     }
 }
 

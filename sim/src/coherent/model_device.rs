@@ -3,158 +3,24 @@
 //! Channels and trackers are as in the controller: Req waits for snoops, RwD never; NDR is one FIFO; DRS, NDR and BISnp have no order
 //! between them, and requests none in or between their channels (cxl-mem 2.7). [`Mutant`]s break one rule each.
 
+mod local;
+mod options;
+
+pub use options::{DeviceOptions, Mutant, Speeds};
+
 use super::cache::LineMap;
-use super::{set_word, word, DeviceError, DeviceOp, Endpoint, FromDevice, Line, Port, LINE};
+use super::{DeviceError, DeviceOp, Endpoint, FromDevice, Line, Port, LINE};
 use crate::rng::Rng;
 use cxlmem_protocol::hdm_db::{
-    self, Data, Dir, Local, LocalStep, Op, Outcome, Phase, Place, Policy, Request, Step, Violation,
-    Write,
+    self, Data, Dir, Local, Op, Outcome, Phase, Place, Request, Step, Violation, Write,
 };
 use cxlmem_protocol::msg::{
-    M2sBiRsp, M2sReq, M2sRwd, MetaField, MetaValue, S2mBiSnp, S2mBiSnpOpcode, S2mDrs, S2mNdr,
-    S2mNdrOpcode,
+    M2sBiRsp, M2sReq, M2sRwd, MetaField, MetaValue, S2mBiSnp, S2mDrs, S2mNdr, S2mNdrOpcode,
 };
 use std::collections::VecDeque;
 
-/// Messages that a channel of the device holds at most.
-const DEPTH: usize = 16;
 /// Reqs that can wait for a snoop or for room in the directory.
 const STALLED: usize = 8;
-
-/// One rule broken, to show that a check notices.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Mutant {
-    /// A request for S is granted E while the directory records S.
-    GrantsTooMuch,
-    /// Meta0 in the answers is the state after the request.
-    MetaAfter,
-    /// A line is snooped though the directory says I.
-    SnoopsForNothing,
-    /// A Req is served while a snoop of its line is out.
-    ServesDuringSnoop,
-    /// A Req is answered with a completion that its row does not have.
-    WrongCompletion,
-    /// BI-ConflictAck passes an earlier completion of the line.
-    AckPasses,
-    /// The device reads memory whatever the directory says.
-    ReadsStale,
-    /// The device writes memory without invalidating shared copies.
-    WritesUnderSharers,
-    /// The device's fetch-add sometimes writes an old sum.
-    LosesAdd,
-    /// The device's compare-and-swap writes whatever it finds.
-    SwapsAlways,
-    /// A write of the host is completed and forgotten.
-    LosesWrite,
-    /// Partial writes write the whole line.
-    IgnoresEnables,
-    /// Data of the neighbouring line.
-    WrongLine,
-    /// The filter forgets a line without a snoop.
-    ForgetsEntry,
-    /// A BIRspS is recorded as I.
-    ForgetsSharer,
-    /// A completion is sent twice.
-    CompletesTwice,
-    /// A completion is lost.
-    LosesCompletion,
-    /// A second snoop before the first was answered.
-    SnoopsTwice,
-    /// A BIRsp is lost.
-    LosesSnoopAnswer,
-}
-
-impl Mutant {
-    /// Every one.
-    pub const ALL: [Self; 19] = [
-        Self::GrantsTooMuch,
-        Self::MetaAfter,
-        Self::SnoopsForNothing,
-        Self::ServesDuringSnoop,
-        Self::WrongCompletion,
-        Self::AckPasses,
-        Self::ReadsStale,
-        Self::WritesUnderSharers,
-        Self::LosesAdd,
-        Self::SwapsAlways,
-        Self::LosesWrite,
-        Self::IgnoresEnables,
-        Self::WrongLine,
-        Self::ForgetsEntry,
-        Self::ForgetsSharer,
-        Self::CompletesTwice,
-        Self::LosesCompletion,
-        Self::SnoopsTwice,
-        Self::LosesSnoopAnswer,
-    ];
-}
-
-/// Probability that a channel with a message, or a port with an access, moves in a cycle.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Speeds {
-    /// M2S Req, and the Reqs that waited.
-    pub req: f64,
-    /// M2S RwD.
-    pub rwd: f64,
-    /// M2S BIRsp.
-    pub birsp: f64,
-    /// S2M NDR.
-    pub ndr: f64,
-    /// S2M DRS.
-    pub drs: f64,
-    /// S2M BISnp.
-    pub bisnp: f64,
-    /// The device's own ports.
-    pub port: f64,
-}
-
-impl Speeds {
-    /// The same for everything.
-    pub const fn all(p: f64) -> Self {
-        Self {
-            req: p,
-            rwd: p,
-            birsp: p,
-            ndr: p,
-            drs: p,
-            bisnp: p,
-            port: p,
-        }
-    }
-}
-
-/// Shape and behaviour of the device.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct DeviceOptions {
-    /// Lines of memory, from address 0.
-    pub lines: u64,
-    /// Lines that the directory can record; `None`: all.
-    pub entries: Option<usize>,
-    /// Ports of its own.
-    pub ports: usize,
-    /// What it grants.
-    pub policy: Policy,
-    /// How fast it is.
-    pub speed: Speeds,
-    /// Seed of its choices.
-    pub seed: u64,
-    /// What it does wrong.
-    pub mutant: Option<Mutant>,
-}
-
-impl Default for DeviceOptions {
-    fn default() -> Self {
-        Self {
-            lines: 64,
-            entries: None,
-            ports: 2,
-            policy: Policy::default(),
-            speed: Speeds::all(0.5),
-            seed: 1,
-            mutant: None,
-        }
-    }
-}
 
 #[derive(Clone, Copy)]
 struct Msg {
@@ -219,10 +85,10 @@ impl ModelDevice {
         };
         Self {
             rng: Rng::new(options.seed),
-            cells: (0..options.lines.max(1)).map(cell).collect(),
-            req: Vec::with_capacity(DEPTH),
-            rwd: Vec::with_capacity(DEPTH),
-            birsp: Vec::with_capacity(DEPTH),
+            cells: (0..options.lines.clamp(1, 1 << 16)).map(cell).collect(),
+            req: Vec::with_capacity(options.depth),
+            rwd: Vec::with_capacity(options.depth),
+            birsp: Vec::with_capacity(options.depth),
             stalled: Vec::with_capacity(STALLED),
             ndr: VecDeque::with_capacity(64),
             drs: Vec::with_capacity(64),
@@ -481,145 +347,17 @@ impl ModelDevice {
             None => {}
         }
     }
-
-    /// The access that waited for the snoop of this line ends.
-    fn end_access(&mut self, line: u64, served: bool) {
-        if self.evicting == Some(line) {
-            self.evicting = None;
-            return;
-        }
-        let port = self.cells[line as usize].waits;
-        let Some(access) = self.ports.get_mut(port).and_then(|p| p.access.take()) else {
-            return;
-        };
-        let result = if served {
-            Ok(self.access(&access))
-        } else {
-            Err(DeviceError::Snoop(line * LINE))
-        };
-        self.ports[port].result = Some(result);
-    }
-
-    /// The access to memory itself.
-    fn access(&mut self, access: &Access) -> Line {
-        let loses = self.sometimes(Mutant::LosesAdd);
-        let always = self.mutated(Mutant::SwapsAlways);
-        let data = &mut self.cells[access.line as usize].data;
-        let old = *data;
-        match access.op {
-            DeviceOp::Load | DeviceOp::LoadOnce => {}
-            DeviceOp::Store { data: new, enables } => hdm_db::merge(data, &new, enables),
-            DeviceOp::FetchAdd { word: n, add } => {
-                let n = usize::from(n);
-                if !loses {
-                    set_word(data, n, word(&old, n).wrapping_add(add));
-                }
-            }
-            DeviceOp::CompareSwap {
-                word: n,
-                expected,
-                new,
-            } => {
-                let n = usize::from(n);
-                if always || word(&old, n) == expected {
-                    set_word(data, n, new);
-                }
-            }
-        }
-        old
-    }
-
-    fn snoop(&mut self, line: u64, opcode: S2mBiSnpOpcode, port: usize) {
-        self.cells[line as usize].waits = port;
-        let snoop = S2mBiSnp {
-            opcode,
-            bi_id: 0,
-            bi_tag: line as u16,
-            address: line * LINE,
-        };
-        self.bisnp.push(snoop);
-        if self.sometimes(Mutant::SnoopsTwice) {
-            self.bisnp.push(snoop);
-        }
-    }
-
-    fn step_port(&mut self, port: usize) {
-        let Some(access) = self.ports[port].access else {
-            return;
-        };
-        if access.snooped {
-            return;
-        }
-        let n = access.line as usize;
-        let mut line = self.cells[n].line;
-        let stalled = self.stalled.iter().any(|m| m.line == access.line)
-            || self.claim.is_some_and(|l| l != access.line);
-        let reads = matches!(access.kind, Local::ReadCurrent | Local::ReadData);
-        if line.phase == Phase::Stable {
-            if (reads && self.mutated(Mutant::ReadsStale))
-                || (!reads && line.dir == Dir::S && self.mutated(Mutant::WritesUnderSharers))
-            {
-                line.dir = Dir::I;
-            }
-            if line.dir == Dir::I && self.sometimes(Mutant::SnoopsForNothing) {
-                line.dir = Dir::A;
-            }
-        }
-        match hdm_db::local(line, access.kind, stalled) {
-            LocalStep::Stall => {}
-            LocalStep::Fail => {
-                self.ports[port].access = None;
-                self.ports[port].result = Some(Err(DeviceError::Snoop(access.line * LINE)));
-            }
-            LocalStep::Serve => {
-                let old = self.access(&access);
-                self.ports[port] = PortState {
-                    access: None,
-                    result: Some(Ok(old)),
-                };
-            }
-            LocalStep::Snoop(opcode, mut next) => {
-                next.dir = self.cells[n].line.dir;
-                self.set_line(access.line, next);
-                if let Some(a) = &mut self.ports[port].access {
-                    a.snooped = true;
-                }
-                self.snoop(access.line, opcode, port);
-            }
-        }
-    }
-
-    /// Makes room for the request that waits for it.
-    fn step_evict(&mut self) {
-        let Some(entries) = self.options.entries else {
-            return;
-        };
-        if self.claim.is_none() || self.evicting.is_some() || self.recorded.len() < entries {
-            return;
-        }
-        let nth = self.rng.below(self.recorded.len() as u64) as usize;
-        let Some(&victim) = self.recorded.keys().nth(nth) else {
-            return;
-        };
-        let line = self.cells[victim as usize].line;
-        if let LocalStep::Snoop(opcode, next) = hdm_db::local(line, Local::Evict, false) {
-            self.set_line(victim, next);
-            self.evicting = Some(victim);
-            self.evictions += 1;
-            self.snoop(victim, opcode, self.options.ports);
-        }
-    }
 }
 
 impl Port for ModelDevice {
     fn room_for_req(&self) -> bool {
-        self.req.len() < DEPTH
+        self.req.len() < self.options.depth.max(1)
     }
     fn room_for_rwd(&self) -> bool {
-        self.rwd.len() < DEPTH
+        self.rwd.len() < self.options.depth.max(1)
     }
     fn room_for_birsp(&self) -> bool {
-        self.birsp.len() < DEPTH
+        self.birsp.len() < self.options.depth.max(1)
     }
     fn send_req(&mut self, req: &M2sReq) {
         let request = Request {
@@ -628,13 +366,18 @@ impl Port for ModelDevice {
             meta_value: req.meta_value,
             snp_type: req.snp_type,
         };
-        self.req.push(Msg {
-            line: self.line_of(req.address),
+        let msg = Msg {
+            line: req.address / LINE,
             request,
             tag: req.tag,
             data: [0; 64],
             enables: 0,
-        });
+        };
+        if self.has(msg.line) {
+            self.req.push(msg);
+        } else {
+            self.miss(&msg);
+        }
     }
     fn send_rwd(&mut self, header: &M2sRwd, data: &Line, enables: u64) {
         let request = Request {
@@ -643,14 +386,18 @@ impl Port for ModelDevice {
             meta_value: header.meta_value,
             snp_type: header.snp_type,
         };
-        let line = self.line_of(header.address);
-        self.rwd.push(Msg {
-            line,
+        let msg = Msg {
+            line: header.address / LINE,
             request,
             tag: header.tag,
             data: *data,
             enables,
-        });
+        };
+        if self.has(msg.line) {
+            self.rwd.push(msg);
+        } else {
+            self.miss(&msg);
+        }
     }
     fn send_birsp(&mut self, birsp: &M2sBiRsp) {
         if !self.sometimes(Mutant::LosesSnoopAnswer) {
@@ -660,9 +407,33 @@ impl Port for ModelDevice {
 }
 
 impl ModelDevice {
-    /// Number of the line; addresses beyond the memory wrap around.
-    fn line_of(&self, address: u64) -> u64 {
-        address / LINE % self.cells.len() as u64
+    fn has(&self, line: u64) -> bool {
+        line < self.cells.len() as u64
+    }
+
+    /// A request beyond the memory is answered, and changes nothing (cxl-mem G-09).
+    fn miss(&mut self, msg: &Msg) {
+        let (rule, line) = (msg.request.rule(), hdm_db::Line::default());
+        let Step::Act(act) = hdm_db::request(line, rule, Place::Miss, self.options.policy) else {
+            return;
+        };
+        let tag = msg.tag;
+        if let Some(opcode) = act.drs {
+            let drs = S2mDrs {
+                opcode,
+                tag,
+                ..S2mDrs::default()
+            };
+            self.drs.push((drs, [0xFF; 64]));
+        }
+        if let Some(opcode) = act.ndr {
+            self.ndr.push_back(S2mNdr {
+                opcode,
+                tag,
+                ..S2mNdr::default()
+            });
+        }
+        self.log(msg.line, act.violation);
     }
 }
 

@@ -1,60 +1,23 @@
 //! The device's messages against the rules, one by one.
 //!
 //! The host's end of the link does not see when the device takes a message, only what it sends. So the shadow keeps, for every line,
-//! all states that the device can be in by the rules ([`hdm_db::request`], [`hdm_db::local`], [`hdm_db::answer`]) given what has passed
+//! all states that the device can be in by the rules ([`request`](cxlmem_protocol::hdm_db::request),
+//! [`local`](cxlmem_protocol::hdm_db::local), [`answer`](cxlmem_protocol::hdm_db::answer)) given what has passed
 //! so far; a message that none of them could have sent is an error. It watches messages only and knows nothing of the agent.
+
+mod guess;
 
 use super::cache::LineMap;
 use super::cover::{Cover, Race};
 use super::{FromDevice, LINE};
 use cxlmem_protocol::hdm_db::host::Row;
-use cxlmem_protocol::hdm_db::{
-    self, Dir, Local, LocalStep, Op, Phase, Place, Policy, Request, Rule, Step,
-};
+use cxlmem_protocol::hdm_db::{Dir, Op, Phase, Policy, Request, Rule};
 use cxlmem_protocol::msg::{
-    M2sBiRsp, M2sBiRspOpcode, M2sReq, M2sReqOpcode, M2sRwd, M2sRwdOpcode, MetaField, MetaValue,
-    S2mBiSnp, S2mBiSnpOpcode, S2mDrs, S2mDrsOpcode, S2mNdr, S2mNdrOpcode,
+    M2sBiRsp, M2sReq, M2sReqOpcode, M2sRwd, M2sRwdOpcode, S2mBiSnp, S2mBiSnpOpcode, S2mDrs,
+    S2mDrsOpcode, S2mNdr, S2mNdrOpcode,
 };
+use guess::{carried, close, dedup, served_from, unanimous, Ack, Guess, Req};
 use std::collections::HashMap;
-
-/// The outstanding request, as the device may have it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Req {
-    #[default]
-    None,
-    /// On its way, or waiting in a tracker.
-    Coming,
-    /// Served: what is still to come of it, and the directory before.
-    Served {
-        ndr: Option<S2mNdrOpcode>,
-        drs: bool,
-        before: Dir,
-    },
-}
-
-/// BIConflict and its ack.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Ack {
-    #[default]
-    None,
-    /// BIConflict is on its way.
-    Coming,
-    /// In the NDR queue, before any completion that the line may get.
-    First,
-    /// In the NDR queue, behind the completion.
-    Behind,
-}
-
-/// One state that the device can be in, as far as a line goes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Guess {
-    line: hdm_db::Line,
-    /// The host has seen the snoop that is out.
-    seen: bool,
-    birsp: Option<M2sBiRspOpcode>,
-    req: Req,
-    ack: Ack,
-}
 
 /// What the host's end knows for certain of a line.
 #[derive(Clone, Debug, Default)]
@@ -432,82 +395,5 @@ impl Shadow {
             (Some(row), Some(dir)) => self.cover.reach(row, dir, race),
             _ => self.cover.unsure(),
         }
-    }
-}
-
-/// The directory from before the request.
-fn served_from(g: &Guess) -> Dir {
-    match g.req {
-        Req::Served { before, .. } => before,
-        _ => g.line.dir,
-    }
-}
-
-fn unanimous(guesses: &[Guess], dir: impl Fn(&Guess) -> Dir) -> Option<Dir> {
-    let first = dir(guesses.first()?);
-    guesses.iter().all(|g| dir(g) == first).then_some(first)
-}
-
-fn carried(field: MetaField, value: MetaValue) -> Option<Dir> {
-    (field == MetaField::Meta0State).then(|| Dir::from_code(value.code()))
-}
-
-fn dedup(guesses: &mut Vec<Guess>) {
-    let mut n = 0;
-    while n < guesses.len() {
-        if guesses[..n].contains(&guesses[n]) {
-            guesses.swap_remove(n);
-        } else {
-            n += 1;
-        }
-    }
-}
-
-/// Adds every state that the device can get into without sending anything that the host has seen.
-fn close(guesses: &mut Vec<Guess>, rule: Option<Rule>, policy: Policy) {
-    // What an access or an eviction asks for; a write's snoop is an eviction's.
-    const ACCESSES: [Local; 3] = [Local::ReadCurrent, Local::ReadData, Local::Write];
-    let mut n = 0;
-    while n < guesses.len() {
-        let g = guesses[n];
-        let mut add = |next: Guess| {
-            if !guesses.contains(&next) {
-                guesses.push(next);
-            }
-        };
-        if let (Req::Coming, Some(rule)) = (g.req, rule) {
-            if let Step::Act(act) = hdm_db::request(g.line, rule, Place::Hit, policy) {
-                let req = Req::Served {
-                    ndr: act.ndr,
-                    drs: act.drs.is_some(),
-                    before: g.line.dir,
-                };
-                add(Guess {
-                    line: act.next,
-                    req,
-                    ..g
-                });
-            }
-        }
-        if let Some(birsp) = g.birsp {
-            let line = hdm_db::answer(g.line, birsp).next;
-            add(Guess {
-                line,
-                birsp: None,
-                seen: false,
-                ..g
-            });
-        }
-        if g.ack == Ack::Coming {
-            let queued = matches!(g.req, Req::Served { ndr: Some(_), .. });
-            let ack = if queued { Ack::Behind } else { Ack::First };
-            add(Guess { ack, ..g });
-        }
-        for access in ACCESSES {
-            if let LocalStep::Snoop(_, line) = hdm_db::local(g.line, access, false) {
-                add(Guess { line, ..g });
-            }
-        }
-        n += 1;
     }
 }

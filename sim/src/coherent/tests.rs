@@ -414,4 +414,15 @@ fn coherent_directory_covers_what_the_host_holds() {
     let (data, dir) = bench.device.line(0x40).expect("in range");
     assert_eq!((word(&data, 0), dir), (1, Dir::I));
     assert!(bench.agent.is_idle());
+    // Beyond the memory.
+    bench.shadow = None;
+    bench.core(0, 1 << 40, 8, CoreOp::Load).expect("idle");
+    let error = loop {
+        bench.cycle().expect("no error");
+        match bench.poll(0) {
+            Ok(None) => {}
+            other => break other.expect_err("no memory there"),
+        }
+    };
+    assert!(error.what.contains("MemData-NXM"), "{error}");
 }

@@ -20,6 +20,7 @@ use cxlmem_protocol::flit::control::{self, llctrl, Control, INIT_VERSION};
 use cxlmem_protocol::flit::{Credits, Direction, Flit, FlitHeader};
 use cxlmem_protocol::msg::{M2sBiRsp, M2sReq, M2sRwd, S2mBiSnp, S2mDrs, S2mNdr};
 use cxlmem_protocol::pack::{Event, Extensions, FlitError, Line, M2sPacker, Receiver, Write};
+use cxlmem_protocol::regs;
 use cxlmem_protocol::retry::{Arrival, Limits, Local, Retry, Send, Verdict, DATA_RESERVE, RESERVE};
 use wire::{SlotReceiver, SlotSender, Wire};
 
@@ -51,6 +52,9 @@ pub enum Response {
     /// A back-invalidate snoop (BI-68). It waits for an answer ([`HostLink::send_birsp`]).
     BiSnp(S2mBiSnp),
 }
+
+/// Flit times after which the host makes up for a lost last flit: as the device's register has it after reset.
+const TAIL: u16 = regs::LlrTail::RESET as u16;
 
 /// The host's end of the link.
 pub struct HostLink {
@@ -112,7 +116,10 @@ impl HostLink {
             reinit_until: None,
             peer_viral: false,
             enabled: true,
-            limits: Limits::default(),
+            limits: Limits {
+                tail: TAIL,
+                ..Limits::default()
+            },
             stall: faults.tx_stall,
             stall_rng: rng.fork(),
             ready: false,
@@ -145,7 +152,7 @@ impl HostLink {
     /// Thresholds of the retry machines of this end.
     pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
-        self.retry.set_limits(limits);
+        self.retry.set_limits(self.limits_in_force());
     }
 
     /// Offers sequence numbers in the CRC at the next INIT (cxl-mem 8.4); in force if the device offers them too.
@@ -281,17 +288,25 @@ impl HostLink {
         std::mem::take(&mut self.restarted)
     }
 
+    /// Without sequence numbers a lost last flit cannot be noticed.
+    fn limits_in_force(&self) -> Limits {
+        Limits {
+            tail: if self.has_seq() { self.limits.tail } else { 0 },
+            ..self.limits
+        }
+    }
+
     /// Starts over: the device forgot us.
     fn restart(&mut self) {
         self.packer = M2sPacker::new();
         self.receiver = Receiver::new(Direction::S2m, Extensions::default());
-        self.retry = Retry::new(RETRY_ENTRIES, self.limits);
+        self.agreed = 0;
+        self.retry = Retry::new(RETRY_ENTRIES, self.limits_in_force());
         self.init_sent = false;
         self.init_received = false;
         self.heard = false;
         self.offered = 0;
         self.peer_offers = 0;
-        self.agreed = 0;
         self.peer_viral = false;
         self.restarted = true;
         self.arriving.clear();
@@ -455,6 +470,7 @@ impl HostLink {
         }
         self.counters.ups += 1;
         self.agreed = self.offered & self.peer_offers;
+        self.retry.set_limits(self.limits_in_force());
         if self.has_bi() {
             self.packer.set_bi68(true);
             self.packer.owe(Credits {

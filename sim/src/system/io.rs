@@ -289,7 +289,11 @@ impl System {
             regs::LinkStatus::UP.is_set(v)
         })?;
         self.run_until(BRING_UP_CYCLES, "the host's end of the link up", |s| {
-            s.link.is_up() && s.link.credits().req > 0 && s.link.credits().data > 0
+            let credits = s.link.credits();
+            s.link.is_up()
+                && credits.req > 0
+                && credits.data > 0
+                && (credits.rsp > 0 || !s.link.has_bi())
         })?;
         Ok(())
     }

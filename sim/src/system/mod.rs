@@ -15,9 +15,10 @@ use crate::pcie::{IoOptions, Pcie, PcieError, MEMORY_BAR, REGISTER_BAR};
 use crate::port::DevicePort;
 use crate::rng::Rng;
 use cxlmem_hdl::{Backend, Config};
+use cxlmem_protocol::hdm_db::Dir;
 use pcie_sim::config::AccessError;
 use pcie_sim::root::{enumerate, EnumerateError, FoundFunction, MsixError, Plan};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 
 /// Choices for one simulation. Equal options give equal runs.
@@ -136,6 +137,8 @@ pub struct System {
     port: DevicePort,
     /// Someone else is the home agent: what the device sent.
     tapped: Option<VecDeque<Response>>,
+    /// What the directory says of the lines of which it ever said something, while someone else is the home agent.
+    directory: HashMap<u32, u8>,
     irqs: [u64; cxlmem_protocol::regs::MSIX_VECTORS as usize],
 }
 
@@ -198,6 +201,7 @@ impl System {
             hung: false,
             port: DevicePort::default(),
             tapped: None,
+            directory: HashMap::new(),
             irqs: Default::default(),
             options,
         };
@@ -215,6 +219,7 @@ impl System {
         self.pcie.function.reset();
         self.pcie.reset_streams();
         self.port.clear();
+        self.directory.clear();
         self.power_on()
     }
 
@@ -262,6 +267,11 @@ impl System {
             Some(queue) => queue.push_back(response),
         });
         self.port.sample(now, &self.dut);
+        if self.tapped.is_some() {
+            if let Some((line, state)) = self.dut.directory_write() {
+                self.directory.insert(line, state);
+            }
+        }
         if self.link.take_restart() {
             self.home.link_reset();
         }
@@ -338,6 +348,15 @@ impl System {
     /// The next message of the device, after [`System::replace_home`].
     pub fn take_response(&mut self) -> Option<Response> {
         self.tapped.as_mut().and_then(VecDeque::pop_front)
+    }
+
+    /// What the device's directory says of a line by its number, since [`System::replace_home`]: for coverage.
+    pub fn directory(&self, line: u32) -> Dir {
+        match self.directory.get(&line) {
+            // 1 is I as well, kept while a snoop is out.
+            None | Some(0 | 1) => Dir::I,
+            Some(code) => Dir::from_code(*code),
+        }
     }
 
     /// The accelerator at the controller's line port.

@@ -1,0 +1,75 @@
+//! The coherent host against the Verilated controller: random workloads and litmus tests, every message and every value checked.
+//!
+//! `CXLMEM_SEED` replays, `CXLMEM_OPS` sets the operations of the random workload.
+
+use cxlmem_sim::coherent::bench::Bench;
+use cxlmem_sim::coherent::litmus;
+use cxlmem_sim::coherent::rtl::{RtlDevice, RtlOptions};
+use cxlmem_sim::coherent::workload::{hunt, Report, Setup};
+use cxlmem_sim::rng::{seed_from_env, Rng};
+use std::time::Instant;
+
+/// Runs of a workload that a shrinking may cost.
+const BUDGET: usize = 300;
+
+fn seeds(default: u64) -> (u64, Rng) {
+    let seed = seed_from_env(default).expect("CXLMEM_SEED");
+    println!("CXLMEM_SEED={seed:#x}");
+    (seed, Rng::new(seed))
+}
+
+fn ops() -> u64 {
+    let ops = std::env::var("CXLMEM_OPS").ok();
+    ops.map_or(200_000, |n| n.parse().expect("CXLMEM_OPS: a number"))
+}
+
+fn device(setup: &Setup) -> RtlDevice {
+    RtlDevice::new(setup, RtlOptions::random(setup)).expect("a controller that comes up")
+}
+
+#[test]
+fn slow_coherent_rtl_random_workloads_hold() {
+    let (seed, mut rng) = seeds(0xC0_4E12);
+    let (mut all, begin) = (Report::default(), Instant::now());
+    while all.ops < ops() {
+        let (n, hot) = (rng.next_u64(), rng.below(2) == 0);
+        let setup = if hot {
+            Setup::hot(n, 2000)
+        } else {
+            Setup::random(n, 2000)
+        };
+        match hunt(&setup, BUDGET, device) {
+            Ok(report) => all.add(&report),
+            Err(found) => panic!("CXLMEM_SEED={seed:#x}: {found}"),
+        }
+    }
+    let rate = all.ops as f64 / begin.elapsed().as_secs_f64();
+    let (ops, messages, events) = (all.ops, all.messages, all.events);
+    println!(
+        "{ops} operations in {} cycles, {messages} messages and {events} words checked: {rate:.0} operations/s",
+        all.cycles
+    );
+    println!("{}", all.cover);
+    let impossible: Vec<_> = all.cover.impossible().collect();
+    assert!(
+        impossible.is_empty(),
+        "reached against the rules: {impossible:?}"
+    );
+}
+
+#[test]
+fn slow_coherent_rtl_litmus_shows_only_interleavings() {
+    let (seed, mut rng) = seeds(0x117);
+    for (n, test) in litmus::ALL.iter().enumerate() {
+        let mut setup = Setup::hot(rng.next_u64(), 0);
+        setup.device.ports = 4;
+        setup.agent.cores = 4;
+        let mut bench = Bench::new(setup.agent, device(&setup), setup.device.policy);
+        let tallies = litmus::run(&mut bench, test, 100, seed + n as u64)
+            .unwrap_or_else(|e| panic!("CXLMEM_SEED={seed:#x}: {}: {e}", test.name));
+        for tally in tallies {
+            println!("{tally}");
+            assert_eq!(tally.forbidden(), 0, "{:?}", tally.seen);
+        }
+    }
+}

@@ -476,6 +476,38 @@ fn the_filter_makes_room_by_invalidating() {
     h.end();
 }
 
+/// No write-back comes before these answers: what they say is all that the directory learns. And a write-back alone is recorded too.
+#[test]
+fn a_clean_answer_and_a_write_back_are_recorded() {
+    for (keep, answer, want) in [
+        (Keep::All, M2sBiRspOpcode::BiRspE, MetaValue::A),
+        (Keep::Shared, M2sBiRspOpcode::BiRspS, MetaValue::S),
+        (Keep::Nothing, M2sBiRspOpcode::BiRspI, MetaValue::I),
+    ] {
+        let mut h = Hand::new("full");
+        h.take(Row::RdA, 12);
+        h.port(12, PortOp::Load(keep));
+        let snoop = h.snoop();
+        h.answer(&snoop, answer);
+        assert_eq!(h.port_done().result, Ok(()));
+        h.send(Row::RdKeep, 12, 1, [0; 64]);
+        h.ndr(1);
+        h.data(1);
+        h.send(Row::RdS, 12, 2, [0; 64]);
+        assert_eq!(h.ndr(2).meta_value, want);
+        h.data(2);
+        h.end();
+    }
+    let mut h = Hand::new("full");
+    h.take(Row::RdA, 12);
+    h.send(Row::WrI, 12, 1, [5; 64]);
+    h.ndr(1);
+    h.send(Row::RdS, 12, 2, [0; 64]);
+    assert_eq!(h.ndr(2).meta_value, MetaValue::I);
+    assert_eq!(h.data(2), [5; 64]);
+    h.end();
+}
+
 /// The answer to a snoop writes into its entry: until it has come, a write-back of the line must not free the entry for another line.
 #[test]
 fn the_entry_of_a_snooped_line_is_not_given_away() {

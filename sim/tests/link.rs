@@ -3,6 +3,7 @@
 use cxlmem_protocol::flit::Direction;
 use cxlmem_protocol::msg::MetaValue;
 use cxlmem_protocol::regs;
+use cxlmem_protocol::retry::Limits;
 use cxlmem_sim::ext::ExtTiming;
 use cxlmem_sim::home::golden::LINE;
 use cxlmem_sim::home::{HomeError, HomeOptions};
@@ -334,6 +335,36 @@ fn with_seq_lost_repeated_and_swapped_flits_are_recovered() {
     }
 }
 
+/// A flit after which nothing more is sent: only the acknowledgement that does not come shows that it was lost (cxl-mem 8.4).
+#[test]
+fn with_seq_a_lost_last_flit_is_noticed() {
+    for direction in [Direction::M2s, Direction::S2m] {
+        let mut s = with_seq(Options::default());
+        s.link_mut().set_limits(Limits {
+            tail: 256,
+            ..Default::default()
+        });
+        let (base, _) = s.hdm_window();
+        s.operate(base, Op::write([1; 64])).unwrap();
+        s.run(2_000);
+        let credits = s.link().credits();
+        let ticket = s.issue(base, Op::write([2; 64])).unwrap();
+        if direction == Direction::M2s {
+            // The flit that ends the write.
+            s.run(4);
+            s.link_mut().drop_next(direction);
+        }
+        s.wait(ticket).unwrap();
+        if direction == Direction::S2m {
+            // After the answer the device only gives the credit back.
+            s.link_mut().drop_next(direction);
+        }
+        s.run(5_000);
+        assert_eq!(s.link().wire_counters(direction).lost, 1);
+        assert_eq!(s.link().credits(), credits, "{direction:?}");
+    }
+}
+
 #[test]
 fn random_damage_under_load_loses_nothing() {
     let seed = seed(15);
@@ -449,8 +480,12 @@ fn meta0_is_stored_and_the_old_value_returned() {
     .unwrap();
     let read = |s: &mut System, meta| s.operate(base, Op::Read { meta }).unwrap().meta;
     assert_eq!(read(&mut s, Some(MetaValue::S)), Some(MetaValue::A));
-    assert_eq!(read(&mut s, Some(MetaValue::I)), Some(MetaValue::S));
     assert_eq!(read(&mut s, None), None);
+    assert_eq!(
+        read(&mut s, Some(MetaValue::I)),
+        Some(MetaValue::S),
+        "a read without metadata leaves it"
+    );
     let inv = s
         .operate(
             base,

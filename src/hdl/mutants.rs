@@ -26,7 +26,7 @@ const LEFT_OUT: &[&str] = &["rust_model"];
 const CHECK_SECONDS: u64 = 60;
 
 /// The same for a whole file of tests.
-const FILE_SECONDS: u64 = 300;
+const FILE_SECONDS: u64 = 120;
 
 /// The mutant of that name.
 pub fn mutant(name: &str) -> Result<&'static Mutant, String> {

@@ -38,6 +38,10 @@ impl Bench {
             io,
             ..Options::default()
         };
+        Self::with(config, options, log2)
+    }
+
+    pub fn with(config: &str, options: Options, log2: u32) -> Self {
         let mut s = System::new(config, options).unwrap();
         s.bring_up().unwrap();
         s.enable_msix().unwrap();
@@ -107,12 +111,22 @@ impl Bench {
         id
     }
 
-    pub fn record(&mut self) -> Completion {
+    /// The next record's place, as it is now.
+    fn peek(&self) -> Completion {
         let at = self.records + u64::from(self.next_record) * COMPLETION_BYTES as u64;
+        let mut bytes = [0; COMPLETION_BYTES];
+        self.s.dma_read(at, &mut bytes).unwrap();
+        Completion::unpack(&bytes)
+    }
+
+    /// Whether [`Bench::record`] has not to wait.
+    pub fn has_record(&self) -> bool {
+        self.peek().phase & 1 == self.phase
+    }
+
+    pub fn record(&mut self) -> Completion {
         for _ in 0..PATIENCE {
-            let mut bytes = [0; COMPLETION_BYTES];
-            self.s.dma_read(at, &mut bytes).unwrap();
-            let c = Completion::unpack(&bytes);
+            let c = self.peek();
             if c.phase & 1 == self.phase {
                 self.next_record = (self.next_record + 1) & ((1 << self.log2) - 1);
                 if self.next_record == 0 {

@@ -7,9 +7,11 @@ mod errors;
 use bench::{copy, crc32c, seed, sum64, Bench, PAGE};
 use cxlmem_protocol::engine::{flags, Descriptor, Opcode, Status, COMPLETION_BYTES};
 use cxlmem_protocol::regs;
+use cxlmem_sim::ext::ExtTiming;
 use cxlmem_sim::pcie::IoOptions;
 use cxlmem_sim::rng::Rng;
 use cxlmem_sim::system::Access;
+use cxlmem_sim::{Op, Options};
 
 /// One random operation, its outcome predicted.
 fn random_operation(b: &mut Bench, rng: &mut Rng, buffer: u64, buffer_pages: u64) {
@@ -383,6 +385,70 @@ fn engine_and_cxl_mem_see_the_same_lines() {
     );
     let got = b.host(host, PAGE as usize);
     assert!((0..4096).all(|n| got[n] == (n / 64) as u8));
+}
+
+/// The engine fills pages while the host writes others as fast as it can.
+#[test]
+fn the_engine_writes_while_the_host_does() {
+    let mut b = Bench::new("full", IoOptions::default(), 2);
+    let (hpa, _) = b.s.hdm_window();
+    b.own(0, 2, true);
+    let mut written = 0u64;
+    for round in 1..=10u64 {
+        let fill = copy(Opcode::Fill, 0, 0, 2 * PAGE as u32);
+        let arg = 0x0101_0101_0101_0101 * round;
+        b.put(Descriptor { arg, ..fill });
+        let mut cycles = 0;
+        while !b.has_record() {
+            while b.s.home().open() < 32 {
+                let address = hpa + 2 * PAGE + written % 512 * 64;
+                let data = [written as u8; 64];
+                b.s.post(address, Op::write(data)).unwrap();
+                written += 1;
+            }
+            b.s.cycle();
+            cycles += 1;
+            assert!(cycles < 100_000, "no record");
+        }
+        let last = hpa + 2 * PAGE - 64;
+        let golden = b.s.home_mut().golden_mut();
+        golden.set(last, &[round as u8; 64], false);
+        b.s.operate(last, Op::READ).unwrap();
+        b.record();
+    }
+    for line in 0..128 {
+        let golden = b.s.home_mut().golden_mut();
+        golden.set(hpa + line * 64, &[10; 64], false);
+    }
+    for line in 0..128 + 512.min(written) {
+        b.s.operate(hpa + line * 64, Op::READ).unwrap();
+    }
+    assert_eq!(b.s.home().first_difference(), None);
+}
+
+/// The memory takes writes slowly and reads at once: whoever sees the record sees the data all the same.
+#[test]
+fn the_record_comes_after_the_data() {
+    let options = Options {
+        ext: ExtTiming {
+            latency: 1,
+            write_stall: 0.97,
+            ..Default::default()
+        },
+        ..Default::default()
+    };
+    let mut b = Bench::with("sim-ext", options, 2);
+    let (hpa, _) = b.s.hdm_window();
+    b.own(0, 1, true);
+    for round in 1..=5u64 {
+        let fill = copy(Opcode::Fill, 0, 0, 1024);
+        let arg = 0x0101_0101_0101_0101 * round;
+        b.expect(Descriptor { arg, ..fill }, Status::Ok, 1024);
+        let last = hpa + 1024 - 64;
+        let golden = b.s.home_mut().golden_mut();
+        golden.set(last, &[round as u8; 64], false);
+        b.s.operate(last, Op::READ).unwrap();
+    }
 }
 
 /// Copies by list at 85 % of the TLP stream or more: payload 128 bytes, 8 beats of data in 9.

@@ -29,6 +29,8 @@ pub struct Host {
     /// Retryable flits that came since the last acknowledgement, and since the start.
     unacked: u8,
     pub received: u8,
+    /// For each retryable flit that came: whether it was an LLCRD.
+    pub llcrds: Vec<bool>,
     /// RETRY.* and INIT that came.
     pub controls: Vec<Control>,
     /// Completions that came.
@@ -55,6 +57,7 @@ impl Host {
             tlp_tx: Vec::new(),
             unacked: 0,
             received: 0,
+            llcrds: Vec::new(),
             controls: Vec::new(),
             ndrs: Vec::new(),
             reads: Vec::new(),
@@ -131,19 +134,37 @@ impl Host {
             if !matches!(c, Control::LlcrdAck { .. } | Control::RetryIdle) {
                 self.controls.push(c);
             }
-            self.unacked += u8::from(c.retryable());
-            self.received += u8::from(c.retryable());
+            if c.retryable() {
+                self.retryable(matches!(c, Control::LlcrdAck { .. }));
+            }
             return;
         }
-        self.unacked += 1;
-        self.received += 1;
+        self.retryable(false);
+        let owed = self.receiver.rollover();
         let (ndrs, reads) = (&mut self.ndrs, &mut self.reads);
+        let mut lines = 0;
         self.receiver.accept(&flit.slots, |_, event| match event {
             Event::Ndr(ndr) => ndrs.push(ndr),
+            Event::DrsHeader(_) => lines += 1,
             Event::Read(read) => reads.push(read),
             Event::Error(e) => panic!("the device broke a rule: {e}"),
             _ => {}
         });
+        if owed < 4 {
+            let h = flit.header();
+            let formats = [h.slot1, h.slot2, h.slot3];
+            let unused = formats.iter().skip((owed + 4 * lines) as usize);
+            assert!(
+                unused.clone().all(|f| *f == 5),
+                "G5 says that it is empty: {h:?}"
+            );
+        }
+    }
+
+    fn retryable(&mut self, llcrd: bool) {
+        self.unacked += 1;
+        self.received += 1;
+        self.llcrds.push(llcrd);
     }
 
     /// Lets time pass.
@@ -199,6 +220,16 @@ impl Host {
         let ack = std::mem::take(&mut self.unacked);
         self.control(Control::LlcrdAck { ack });
         self.run(20);
+    }
+
+    /// Takes all that the device has to say.
+    pub fn drain(&mut self) {
+        while {
+            let before = self.received;
+            self.run(200);
+            self.acknowledge();
+            self.received != before
+        } {}
     }
 
     fn mmio(&mut self, header: u128, payload: Option<u32>) {

@@ -4,7 +4,7 @@
 mod host;
 
 use cxlmem_protocol::flit::control::Control;
-use cxlmem_protocol::msg::{M2sReq, S2mDrsOpcode};
+use cxlmem_protocol::msg::{M2sReq, M2sReqOpcode, MetaField, S2mDrsOpcode};
 use cxlmem_protocol::regs;
 use host::{init, read, requests, write, Host, BASE, EIGHT, GRANULE};
 
@@ -108,12 +108,75 @@ fn nothing_is_sent_without_a_credit() {
     }
 }
 
+/// More answers than the transmitter can hold: the rest waits where it is, and nothing is lost.
+#[test]
+fn nothing_is_lost_while_no_credit_comes() {
+    // Code 15: 64 credits for one kind, none for the other.
+    let mut h = Host::up("full", 15, 0);
+    for n in 0..20u16 {
+        h.write(write(BASE + 64 * u64::from(n), n).pack(), n as u8, None);
+    }
+    h.acknowledge();
+    for n in 0..20u16 {
+        h.requests(&[read(BASE + 64 * u64::from(n), n).pack()]);
+    }
+    assert!(h.reads.is_empty());
+    h.credits(0, 15);
+    h.drain();
+    let data: Vec<(u16, u8)> = h.reads.iter().map(|r| (r.header.tag, r.data[63])).collect();
+    let sent: Vec<(u16, u8)> = (0..20).map(|n| (n, n as u8)).collect();
+    assert_eq!(data, sent);
+
+    let mut h = Host::up("full", 0, 15);
+    for n in 0..40u16 {
+        let request = M2sReq {
+            opcode: M2sReqOpcode::MemInv,
+            meta_field: MetaField::Meta0State,
+            ..read(BASE + 64 * u64::from(n), n)
+        };
+        h.requests(&[request.pack()]);
+    }
+    assert!(h.ndrs.is_empty());
+    h.credits(15, 0);
+    h.drain();
+    let tags: Vec<u16> = h.ndrs.iter().map(|n| n.tag).collect();
+    assert_eq!(tags, (0..40).collect::<Vec<u16>>());
+    assert_eq!(h.errors(), 0);
+}
+
 #[test]
 fn a_second_init_gives_the_link_up() {
     let mut h = up();
     h.control(init());
     h.run(100);
     assert_eq!(h.status(regs::LinkStatus::ABORTED), 1);
+}
+
+#[test]
+fn acknowledgements_are_counted_exactly_and_go_first_when_overdue() {
+    let mut h = Host::up("full", 15, 15);
+    // All free but what came after the last acknowledgement.
+    let free = |h: &mut Host| h.status(regs::LinkStatus::FREE);
+    let all = free(&mut h);
+    for n in 0..20u16 {
+        h.requests(&[read(BASE + 64 * u64::from(n), n).pack()]);
+    }
+    assert!(free(&mut h) + 16 < all, "more than one LLCRD's low part");
+    h.acknowledge();
+    h.run(100);
+    h.acknowledge();
+    assert_eq!(free(&mut h), 64);
+
+    // The wire to the host stands still, and much comes from it.
+    h.llcrds.clear();
+    h.dut.set_tx_ready(false);
+    for n in 0..20u16 {
+        h.requests(&[read(BASE + 64 * u64::from(n), n).pack()]);
+    }
+    h.dut.set_tx_ready(true);
+    h.run(200);
+    assert!(h.llcrds.len() > 5);
+    assert!(h.llcrds[..2].contains(&true), "{:?}", h.llcrds);
 }
 
 #[test]
@@ -195,6 +258,19 @@ fn retry_messages_out_of_place_change_nothing() {
     again.framed(answer(1));
     again.run(16);
     assert_eq!(again.status(regs::LinkStatus::LOCAL), 0);
+}
+
+#[test]
+fn every_bit_of_the_crc_counts() {
+    for bit in 0..16 {
+        let mut h = up();
+        let mut flit = requests(&[read(BASE, 1).pack()]);
+        flit.crc ^= 1 << bit;
+        h.flit(flit);
+        h.run(60);
+        assert_eq!(h.status(regs::LinkStatus::LOCAL), 2, "bit {bit}");
+        assert!(h.reads.is_empty(), "bit {bit}");
+    }
 }
 
 /// Requests, re-initialisations, the end: each as often as the register says.

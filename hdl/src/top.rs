@@ -109,6 +109,8 @@ pub struct Top {
     error_seen: DFF<Bit>,
     error_header: DFF<Bits<128>>,
     load: Signal<Local, Bits<6>>,
+    /// INIT.Param has come, and what it says is in force.
+    heard: DFF<Bit>,
     /// Sequence numbers are in force.
     seq: DFF<Bit>,
     /// BI-68 is in force.
@@ -158,6 +160,7 @@ impl Logic for Top {
             link_down,
             bi,
             seq,
+            heard,
             error_seen,
             error_header
         );
@@ -293,7 +296,8 @@ impl Logic for Top {
         self.tx.ndr_credit.next = self.rx.ndr_credit.val();
         self.tx.drs_credit.next = self.rx.drs_credit.val();
         self.tx.good_flit_seen.next = self.rx.good_flit_seen.val();
-        self.tx.init_received.next = self.rx.init_received.val();
+        self.heard.d.next = self.rx.init_received.val() & !self.link_down.q.val();
+        self.tx.init_received.next = self.heard.q.val();
         self.tx.req_popped.next = self.reads.req_pop.val();
         self.tx.rwd_popped.next = self.writes.rwd_pop.val();
         self.io.link_up.next =
@@ -335,7 +339,7 @@ impl Logic for Top {
         self.retry.viral.next = self.io.link_viral.val();
         self.rx.flit_number.next = 0.into();
         if self.seq.q.val() {
-            self.rx.flit_number.next = self.retry.eseq.val();
+            self.rx.flit_number.next = self.retry.eseq.val() | 0x40;
             self.retry.tail.next = self.io.llr_tail.val();
         }
         self.retry.ended.next = self.rx.ended.val();

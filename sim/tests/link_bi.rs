@@ -144,7 +144,6 @@ fn a_storm_of_answers_on_a_bad_wire_conserves_credits() {
             s.reset_link().unwrap();
             assert!(s.link().has_seq() && s.link().has_bi());
         }
-        // No swapped flits: see the hole that SEQ leaves (interfaces, section 2).
         let lost = if seq { 0.003 } else { 0.0 };
         s.link_mut().set_faults(Faults::both(WireFaults {
             ber: 1e-4,
@@ -152,6 +151,7 @@ fn a_storm_of_answers_on_a_bad_wire_conserves_credits() {
             burst_bits: 16,
             lose: lost,
             repeat: lost,
+            swap: lost,
             ..Default::default()
         }));
         let mut rng = Rng::new(seed);

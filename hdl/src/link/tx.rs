@@ -121,7 +121,9 @@ pub struct Tx {
     p_valid: DFF<Bit>,
     p_first: DFF<Bit>,
     p_slot: DFF<Bits<128>>,
-    p_number: DFF<Bits<6>>,
+    p_number: DFF<Bits<7>>,
+    /// Every number has been used: 0 is INIT.Param's no more.
+    wrapped: DFF<Bit>,
     p_spoiled: DFF<Bit>,
     // output
     step: CrcStep,
@@ -129,7 +131,7 @@ pub struct Tx {
     o_valid: DFF<Bit>,
     o_first: DFF<Bit>,
     o_slot: DFF<Bits<128>>,
-    o_number: DFF<Bits<6>>,
+    o_number: DFF<Bits<7>>,
     o_spoiled: DFF<Bit>,
     was_viral: DFF<Bit>,
     spoil: DFF<Bit>,
@@ -233,6 +235,7 @@ impl Logic for Tx {
             p_first,
             p_slot,
             p_number,
+            wrapped,
             p_spoiled,
             acc,
             o_valid,
@@ -577,11 +580,19 @@ impl Logic for Tx {
                 self.p_valid.d.next = self.start.val();
                 self.p_spoiled.d.next = self.spoil_now.val();
                 self.p_number.d.next = 0.into();
-                if self.seq.val() & !self.choose_control.val() & !self.retry_idle.val() {
-                    self.p_number.d.next = self.number.val();
+                // A number has the bit beside it that INIT.Param and RETRY.* go without (`control::NUMBERED`).
+                if self.seq.val()
+                    & !self.choose_control.val()
+                    & !self.retry_idle.val()
+                    & (self.number.val().any() | self.wrapped.q.val())
+                {
+                    self.p_number.d.next = bit_cast::<7, 6>(self.number.val()) | 0x40;
                 }
                 if self.start.val() {
                     self.index.d.next = 1.into();
+                    if self.begins_now.val() & self.number.val().all() {
+                        self.wrapped.d.next = true;
+                    }
                     self.plain.d.next =
                         !self.protocol.val() & !(self.all_data.val() & self.fresh.val());
                     self.replay.d.next = self.choose_replay.val();
@@ -630,7 +641,7 @@ impl Logic for Tx {
         self.tx_valid.next = self.o_valid.q.val();
         self.tx_sof.next = self.o_first.q.val();
         self.tx_slot.next = self.o_slot.q.val();
-        self.check.next = self.acc.q.val() ^ bit_cast::<16, 6>(self.o_number.q.val());
+        self.check.next = self.acc.q.val() ^ bit_cast::<16, 7>(self.o_number.q.val());
         self.tx_crc.next = self.check.val();
         if self.o_spoiled.q.val() {
             self.tx_crc.next = self.check.val() ^ 0x8000;
@@ -730,6 +741,7 @@ impl Logic for Tx {
             self.sent.d.next = false;
             self.said_seq.d.next = false;
             self.said_bi.d.next = false;
+            self.wrapped.d.next = false;
             self.index.d.next = 0.into();
             self.roll.d.next = 0.into();
             self.p_valid.d.next = false;

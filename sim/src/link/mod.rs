@@ -74,6 +74,8 @@ pub struct HostLink {
     offered: u16,
     peer_offers: u16,
     agreed: u16,
+    /// Every number has been used.
+    wrapped: bool,
     /// First cycle in which the physical layer is up again.
     reinit_until: Option<u64>,
     /// The device said that it is viral.
@@ -113,6 +115,7 @@ impl HostLink {
             offered: 0,
             peer_offers: 0,
             agreed: 0,
+            wrapped: false,
             reinit_until: None,
             peer_viral: false,
             enabled: true,
@@ -301,6 +304,7 @@ impl HostLink {
         self.packer = M2sPacker::new();
         self.receiver = Receiver::new(Direction::S2m, Extensions::default());
         self.agreed = 0;
+        self.wrapped = false;
         self.retry = Retry::new(RETRY_ENTRIES, self.limits_in_force());
         self.init_sent = false;
         self.init_received = false;
@@ -392,10 +396,19 @@ impl HostLink {
         }
     }
 
-    /// What SEQ mixes into the CRC of the flit with this number.
+    /// What SEQ mixes into the CRC of the flit sent with this number: nothing into INIT.Param, which is the first number 0.
     fn in_crc(&self, number: u8) -> u16 {
+        if number == 0 && !self.wrapped {
+            0
+        } else {
+            self.expected_in_crc(number)
+        }
+    }
+
+    /// The same for a flit that is received. Sequence numbers come into force with the device's INIT.Param, so it is none.
+    fn expected_in_crc(&self, number: u8) -> u16 {
         if self.has_seq() {
-            number.into()
+            control::NUMBERED | u16::from(number)
         } else {
             0
         }
@@ -441,6 +454,7 @@ impl HostLink {
     /// Puts a new retryable flit into the retry buffer.
     fn keep(&mut self, mut flit: Flit, all_data: bool, matters: bool) -> Flit {
         let entry = self.retry.sent(matters);
+        self.wrapped |= usize::from(entry) + 1 == self.kept.len();
         self.kept[usize::from(entry)] = (flit, all_data);
         flit.crc ^= self.in_crc(entry);
         flit
@@ -510,7 +524,7 @@ impl HostLink {
         let number = if is_retry {
             0
         } else {
-            self.in_crc(self.retry.eseq())
+            self.expected_in_crc(self.retry.eseq())
         };
         if flit.crc ^ number != crc::of(&flit.slots) {
             return Arrival::Damaged;

@@ -23,6 +23,10 @@ pub const EXTENSIONS: u16 = 0xB160;
 /// Bit of the signature that offers sequence numbers in the CRC (cxl-mem 8.4).
 pub const SEQ: u16 = 1;
 
+/// What SEQ mixes into the CRC of a retryable flit beside its number: a bit that no number has, so that RETRY.* and INIT.Param, which
+/// carry nothing, are never taken for a flit with a number.
+pub const NUMBERED: u16 = 0x40;
+
 /// Bit of the signature that offers back-invalidate in 68-byte flits (cxl-mem 8.2).
 pub const BI68: u16 = 8;
 

@@ -6,10 +6,11 @@
 
 // A LogicBlock's ports are documented by the block's own docstring.
 #![allow(missing_docs)]
-// rust-hdl's update() kernels know only if/else chains and `x = x op y`.
+// rust-hdl's update() kernels know only if/else chains and `x = x op y`, and drop a match's guards.
 #![allow(
     clippy::collapsible_if,
     clippy::collapsible_else_if,
+    clippy::collapsible_match,
     clippy::assign_op_pattern
 )]
 #![allow(clippy::nonminimal_bool, clippy::bool_comparison, clippy::identity_op)]

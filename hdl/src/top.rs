@@ -109,7 +109,8 @@ pub struct Top {
     error_seen: DFF<Bit>,
     error_header: DFF<Bits<128>>,
     load: Signal<Local, Bits<6>>,
-    seq: Signal<Local, Bit>,
+    /// Sequence numbers are in force.
+    seq: DFF<Bit>,
     /// BI-68 is in force.
     bi: DFF<Bit>,
     extended: Signal<Local, Bit>,
@@ -156,6 +157,7 @@ impl Logic for Top {
             dev_load,
             link_down,
             bi,
+            seq,
             error_seen,
             error_header
         );
@@ -308,10 +310,12 @@ impl Logic for Top {
         self.rx.phy_down.next = self.phy_down.val();
         // What both ends offered in INIT.Param: 0xB16, bit 0 sequence numbers, bit 3 back-invalidate.
         self.extended.next = self.rx.signature.val().get_bits::<12>(4) == 0xB16;
-        self.seq.next =
-            self.tx.offered_seq.val() & self.extended.val() & self.rx.signature.val().get_bit(0);
+        self.seq.d.next = self.tx.offered_seq.val()
+            & self.extended.val()
+            & self.rx.signature.val().get_bit(0)
+            & !self.link_down.q.val();
         self.tx.offer_seq.next = self.io.link_offer_seq.val();
-        self.tx.seq.next = self.seq.val();
+        self.tx.seq.next = self.seq.q.val();
         self.bi.d.next = self.tx.offered_bi.val()
             & self.extended.val()
             & self.rx.signature.val().get_bit(3)
@@ -330,7 +334,7 @@ impl Logic for Top {
         self.tx.viral.next = self.io.link_viral.val();
         self.retry.viral.next = self.io.link_viral.val();
         self.rx.flit_number.next = 0.into();
-        if self.seq.val() {
+        if self.seq.q.val() {
             self.rx.flit_number.next = self.retry.eseq.val();
             self.retry.tail.next = self.io.llr_tail.val();
         }
@@ -368,7 +372,7 @@ impl Logic for Top {
         self.tx.room_data.next = self.retry.room_data.val();
         self.tx.late.next = self.retry.late.val();
         self.io.link_aborted.next = self.retry.aborted.val();
-        self.io.link_seq.next = self.seq.val();
+        self.io.link_seq.next = self.seq.q.val();
         self.io.llr_status.next = self.retry.status.val();
         self.io.ev_retry_request.next = self.retry.ev_request.val();
         self.io.ev_replay.next = self.retry.ev_replay.val();

@@ -182,7 +182,7 @@ mod tests {
             (2, 3, 0, 1, 0b101_0101),  // 8: MemRdData: next Any
             (0, 0, 2, 3, 0b011_1001),  // 9: MemInv A
             (10, 0, 0, 0, 0b001_1001), // 13: MemClnEvct
-            (8, 1, 1, 7, 0b000_0000),  // MetaValue of no meaning
+            (7, 0, 0, 0, 0b000_0000),  // reserved opcode
             (8, 1, 0, 7, 0b000_0011),  // 14: MemSpecRd
             (1, 0, 2, 1, 0b000_0100),  // A with SnpData: illegal, data all the same
         ] {

@@ -3,9 +3,6 @@
 //! What software writes lives in one 128-word block RAM, filled with the reset values after reset; flip-flops shadow only what
 //! the hardware uses. What the hardware reports is OR-ed over the RAM's word on the way out.
 
-// The lint asks for match guards, which rust-hdl drops from the Verilog.
-#![allow(clippy::collapsible_match)]
-
 use super::counters::Counters;
 use super::hdm::HdmDecoder;
 use super::msix::Msix;

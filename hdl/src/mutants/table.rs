@@ -183,7 +183,7 @@ pub static MUTANTS: &[Mutant] = mutants! {
         by("offences", "acknowledgements_are_counted_exactly_and_go_first_when_overdue");
     "tx-tail-unguarded" in "top$tx": "with SEQ, no LLCRD follows a flit that is not acknowledged";
         "(overdue | &owed_timer$q | " "late" => "1'b0";
-        by("link", "with_seq_a_lost_last_flit_is_noticed");
+        by("offences", "what_is_not_acknowledged_is_followed_by_an_llcrd");
     "ndr-second-stale" in "top$tx$ndrs": "the second NDR of a flit is read one place early";
         "" "rd_up = rd$q + 32'h1;" => "rd_up = rd$q;";
         by("link", "random_mixes_in_every_configuration");
@@ -280,10 +280,10 @@ pub static MUTANTS: &[Mutant] = mutants! {
         "evict_way$d = evict_way$q + 32'h1;\n                    if (~busy) begin\n                        if " "(|rule$serve)" => "(1'b1)";
         by("hdm_db", "the_filter_makes_room_by_invalidating");
     "dir-entry-reused" in "top$order": "a write-back frees the entry of a line whose snoop is out";
-        "" "directory$write_state = 32'h1;" => "directory$write_state = 32'h0;";
+        "" "put_state$d = 32'h1;" => "put_state$d = 32'h0;";
         by("hdm_db", "the_entry_of_a_snooped_line_is_not_given_away");
     "dir-answer-unrecorded" in "top$order": "what an answer says is not recorded";
-        "" "directory$write = snoops$end_answered;" => "directory$write = 1'b0;";
+        "" "put$d = snoops$end_answered;" => "put$d = 1'b0;";
         by("hdm_db", "a_clean_answer_and_a_write_back_are_recorded");
 
     // Point of coherence, and the device's own accesses
@@ -345,7 +345,7 @@ pub static MUTANTS: &[Mutant] = mutants! {
     "engine-poison-passes" in "top$io$engine$dev_read": "poisoned lines are read as good";
         "if (" "line_poison$q | rsp_poison | poison$q" => "1'b0";
         by("engine", "errors::poison_stops_an_operation_and_a_write_heals");
-    "engine-early-record" in "top$io$engine": "the completion record does not wait for the memory";
-        "if " "(mem_wr_idle)" => "(1'b1)";
+    "engine-early-record" in "top$local_access": "the completion record does not wait for the memory";
+        "" "engine_wr_idle = beats$empty;" => "engine_wr_idle = 1'b1;";
         by("engine", "the_record_comes_after_the_data");
 };

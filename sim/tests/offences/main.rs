@@ -3,7 +3,7 @@
 
 mod host;
 
-use cxlmem_protocol::flit::control::Control;
+use cxlmem_protocol::flit::control::{self, Control};
 use cxlmem_protocol::msg::{M2sReq, M2sReqOpcode, MetaField, S2mDrsOpcode};
 use cxlmem_protocol::regs;
 use host::{init, read, requests, write, Host, BASE, EIGHT, GRANULE};
@@ -187,6 +187,27 @@ fn acknowledging_what_was_not_sent_gives_the_link_up() {
     h.control(Control::LlcrdAck { ack: 60 });
     h.run(100);
     assert_eq!(h.status(regs::LinkStatus::ABORTED), 1);
+}
+
+/// With sequence numbers, the device goes on until what it said is acknowledged: else a lost last flit would stay lost (cxl-mem 8.4).
+#[test]
+fn what_is_not_acknowledged_is_followed_by_an_llcrd() {
+    let mut h = Host::new("full");
+    h.write_register(regs::LlrTail::OFFSET, 50);
+    h.control(Control::RetryIdle);
+    h.run(100);
+    h.seq = true;
+    h.control(Control::InitParam {
+        version: 2,
+        llr_wrap: 64,
+        signature: control::signature(control::SEQ),
+    });
+    h.run(300);
+    assert_eq!(h.status(regs::LinkStatus::SEQ), 1);
+    let before = h.llcrds.len();
+    h.run(1_000);
+    assert!(h.llcrds.len() > before, "{before}");
+    assert!(h.llcrds[before..].iter().all(|llcrd| *llcrd));
 }
 
 /// RETRY.Req for a number.

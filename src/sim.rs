@@ -1,5 +1,6 @@
 //! `cxlmem sim`: drive the simulated controller with a workload; every read is compared with a golden memory.
 
+mod coherence;
 mod coverage;
 mod faults;
 
@@ -7,7 +8,8 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{bail, Context, Result};
-use clap::{Args as ClapArgs, Subcommand};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use cxlmem_hdl::Config;
 use cxlmem_protocol::regs;
 use cxlmem_sim::home::HomeCounters;
@@ -33,6 +35,8 @@ Examples:
   cxlmem sim run random --faults ber=1e-5,burst=1e-3    what a wire with bit errors and bursts of 16 bits costs; nothing may be lost
   cxlmem sim run random --seq --faults lose=1e-3,repeat=1e-3,swap=1e-3
                                                         flits that never come, come twice or too late
+  cxlmem sim run coherence --ops 200000 --faults ber=1e-5 --json out.json
+                                                        cores, caches, snoops and the device's own accesses; every message and value checked
 
 Exit status: 0 all reads compared equal, 1 one did not, a message was lost or the device broke a rule, 2 wrong usage.";
 
@@ -53,11 +57,29 @@ enum SimCommand {
     Coverage(coverage::Args),
 }
 
+/// What to run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum What {
+    Lines(Workload),
+    Coherence,
+}
+
+/// Reads a [`What`]; its names show in the help.
+fn what() -> impl TypedValueParser<Value = What> {
+    let lines = Workload::value_variants()
+        .iter()
+        .filter_map(|w| w.to_possible_value());
+    let coherence = PossibleValue::new("coherence")
+        .help("Cores with caches, snoops and the device's own accesses, in device-coherent memory");
+    PossibleValuesParser::new(lines.chain([coherence]))
+        .map(|name| Workload::from_str(&name, true).map_or(What::Coherence, What::Lines))
+}
+
 #[derive(ClapArgs, Debug)]
 struct Run {
-    /// What to run
-    #[arg(value_enum)]
-    workload: Workload,
+    /// What to run: line operations of a host alone, or coherence, with cores, caches and the device on the same lines
+    #[arg(value_parser = what())]
+    workload: What,
     /// Named configuration
     #[arg(long, default_value = "sim", value_name = "NAME", value_parser = target::config)]
     config: &'static Config,
@@ -88,12 +110,15 @@ struct Run {
 /// Carries out `cxlmem sim`.
 pub fn run(args: Args) -> Result<()> {
     match args.command {
-        SimCommand::Run(run) => workload(&run),
+        SimCommand::Run(run) => match run.workload {
+            What::Lines(lines) => workload(&run, lines),
+            What::Coherence => coherence::run(&run),
+        },
         SimCommand::Coverage(args) => coverage::run(&args),
     }
 }
 
-fn workload(args: &Run) -> Result<()> {
+fn workload(args: &Run, what: Workload) -> Result<()> {
     let config = args.config;
     let seed = cli::seed(args.seed)?;
     cli::check_output(args.json.as_deref())?;
@@ -121,7 +146,7 @@ fn workload(args: &Run) -> Result<()> {
             config.name
         );
     }
-    let mut traffic = Traffic::new(args.workload, &system, lines, seed);
+    let mut traffic = Traffic::new(what, &system, lines, seed);
     traffic
         .fill(&mut system, OPEN)
         .context("the lines cannot be written before the run")?;
@@ -132,8 +157,7 @@ fn workload(args: &Run) -> Result<()> {
         }
         system.link_mut().set_faults(spec.both());
     }
-    let bar = crate::bench::progress::Progress::new(args.json.is_some())
-        .bar(args.ops, args.workload.name());
+    let bar = crate::bench::progress::Progress::new(args.json.is_some()).bar(args.ops, what.name());
     let start = Start::of(&system);
     let mut shown = start.home.done;
     while traffic.issued() < args.ops || !system.home().is_idle() {
@@ -166,7 +190,8 @@ fn workload(args: &Run) -> Result<()> {
         }
     }
     if let Some(file) = &args.json {
-        let mut all = json!({ "workload": args.workload.name(), "config": config.name, "seed": seed, "lines": lines });
+        let mut all =
+            json!({ "workload": what.name(), "config": config.name, "seed": seed, "lines": lines });
         if let (Some(all), Value::Object(outcome)) = (all.as_object_mut(), outcome) {
             all.extend(outcome);
         }
@@ -174,7 +199,7 @@ fn workload(args: &Run) -> Result<()> {
     } else {
         println!(
             "{}, configuration {}, {lines} lines, seed {seed}; all simulated but simulated_cycles_per_s, which is measured here",
-            args.workload.name(),
+            what.name(),
             config.name
         );
         for (name, value) in outcome.as_object().into_iter().flatten() {
@@ -184,7 +209,7 @@ fn workload(args: &Run) -> Result<()> {
             println!("{}", faults::table(spec, &ledger));
         }
     }
-    verdict(&system, args, lines, seed, &ledger)
+    verdict(&system, args, what, lines, seed, &ledger)
 }
 
 /// What had been counted when the run began.
@@ -235,13 +260,20 @@ fn outcome(system: &mut System, start: &Start) -> Result<Value> {
 }
 
 /// Errors are shown after the figures, with what replays them.
-fn verdict(system: &System, args: &Run, lines: u64, seed: u64, ledger: &Ledger) -> Result<()> {
+fn verdict(
+    system: &System,
+    args: &Run,
+    what: Workload,
+    lines: u64,
+    seed: u64,
+    ledger: &Ledger,
+) -> Result<()> {
     let replay = || {
         let config = system.config().name;
         let faults = args.faults.map(|f| format!(" --faults {f}"));
         format!(
             "replay it with `cxlmem sim run {} --config {config} --ops {} --lines {lines} --seed {seed}{}{}`",
-            args.workload.name(),
+            what.name(),
             args.ops,
             faults.unwrap_or_default(),
             if args.seq { " --seq" } else { "" },
@@ -274,7 +306,7 @@ fn verdict(system: &System, args: &Run, lines: u64, seed: u64, ledger: &Ledger) 
             replay()
         );
     }
-    if args.workload != Workload::Write && system.home().counters().compared == 0 {
+    if what != Workload::Write && system.home().counters().compared == 0 {
         bail!("no read was compared, so nothing was checked: raise --ops");
     }
     Ok(())

@@ -94,7 +94,7 @@ fn escapes_expected(spec: Spec, way: &Way) -> f64 {
 }
 
 /// What is shown of a direction: name for programs, name for people, value.
-fn rows(spec: Spec, way: &Way) -> [(&'static str, &'static str, String); 14] {
+fn rows(spec: Spec, way: &Way) -> [(&'static str, &'static str, String); 16] {
     [
         ("flits", "flits sent", way.flits.to_string()),
         ("damaged", "injected: damaged", way.damaged.to_string()),
@@ -121,6 +121,16 @@ fn rows(spec: Spec, way: &Way) -> [(&'static str, &'static str, String); 14] {
             "rwd_or_drs_delivered",
             "RwD / DRS delivered",
             way.delivered[1].to_string(),
+        ),
+        (
+            "birsp_or_bisnp_sent",
+            "BIRsp / BISnp sent",
+            way.sent[2].to_string(),
+        ),
+        (
+            "birsp_or_bisnp_delivered",
+            "BIRsp / BISnp delivered",
+            way.delivered[2].to_string(),
         ),
     ]
 }

@@ -151,6 +151,49 @@ pub struct Ledger {
     pub protocol_errors: u64,
 }
 
+impl std::ops::AddAssign for Way {
+    fn add_assign(&mut self, more: Self) {
+        let Self {
+            flits,
+            damaged,
+            lost,
+            repeated,
+            swapped,
+            escaped,
+            detected,
+            requests,
+            replayed,
+            sent,
+            delivered,
+        } = more;
+        self.flits += flits;
+        self.damaged += damaged;
+        self.lost += lost;
+        self.repeated += repeated;
+        self.swapped += swapped;
+        self.escaped += escaped;
+        self.detected += detected;
+        self.requests += requests;
+        self.replayed += replayed;
+        for n in 0..3 {
+            self.sent[n] += sent[n];
+            self.delivered[n] += delivered[n];
+        }
+    }
+}
+
+/// Stretches of time, one after the other.
+impl std::ops::AddAssign for Ledger {
+    fn add_assign(&mut self, more: Self) {
+        self.to_device += more.to_device;
+        self.to_host += more.to_host;
+        self.reinits += more.reinits;
+        self.strays += more.strays;
+        self.timeouts += more.timeouts;
+        self.protocol_errors += more.protocol_errors;
+    }
+}
+
 impl Ledger {
     /// What was lost, came twice or was made up, for a person; empty if every message was delivered once.
     pub fn losses(&self) -> Vec<String> {

@@ -119,6 +119,16 @@ fn bad_input_is_refused_with_the_next_step() {
             vec!["sim", "run", "read", "--config", "nosuch"],
             vec!["nosuch", "sim-ext"],
         ),
+        (
+            2,
+            vec!["sim", "run", "coherence", "--config", "tiny"],
+            vec!["no directory", "--config small"],
+        ),
+        (
+            2,
+            vec!["sim", "run", "coherence", "--lines", "5"],
+            vec!["leave out --lines"],
+        ),
         (2, vec!["list", "--target", "moon"], vec!["moon"]),
     ] {
         let text = refused(status, &arguments);
@@ -348,6 +358,31 @@ fn a_run_that_checks_nothing_fails() {
         &["sim", "run", "read", "--lines", "513", "--config", "tiny"],
     );
     assert!(text.contains("--lines 512"), "{text}");
+}
+
+#[test]
+fn sim_run_coherence_checks_messages_and_values_and_delivers_each_once() {
+    let text = done(&[
+        "sim",
+        "run",
+        "coherence",
+        "--ops",
+        "3000",
+        "--seed",
+        "3",
+        "--seq",
+        "--faults",
+        "ber=1e-4,lose=1e-3,swap=1e-3",
+        "--json",
+    ]);
+    let out: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(out["operations"], 3000);
+    assert!(out["messages_checked"].as_u64() > Some(1000));
+    assert!(out["coverage"]["reached"].as_u64() > Some(20));
+    let way = &out["link"]["to_device"];
+    assert!(way["damaged"].as_u64() > Some(0) && way["replayed"].as_u64() > Some(0));
+    assert_eq!(way["birsp_or_bisnp_sent"], way["birsp_or_bisnp_delivered"]);
+    assert_eq!(out["link"]["losses"].as_array().map(Vec::len), Some(0));
 }
 
 #[test]

@@ -3,10 +3,12 @@
 //! `CXLMEM_SEED` replays, `CXLMEM_OPS` sets the operations of the random workload.
 
 use cxlmem_sim::coherent::bench::Bench;
+use cxlmem_sim::coherent::cuts::{self, Cuts};
 use cxlmem_sim::coherent::litmus;
 use cxlmem_sim::coherent::rtl::{RtlDevice, RtlOptions};
-use cxlmem_sim::coherent::workload::{hunt, Report, Setup};
+use cxlmem_sim::coherent::workload::{hunt, run, Report, Setup};
 use cxlmem_sim::rng::{seed_from_env, Rng};
+use cxlmem_sim::{Faults, WireFaults};
 use std::time::Instant;
 
 /// Runs of a workload that a shrinking may cost.
@@ -72,4 +74,55 @@ fn slow_coherent_rtl_litmus_shows_only_interleavings() {
             assert_eq!(tally.forbidden(), 0, "{:?}", tally.seen);
         }
     }
+}
+
+/// The link starts anew in the middle of whatever is under way: reads, writes, snoops, answers, conflicts, the device's own stores.
+#[test]
+fn slow_coherent_rtl_link_cuts_keep_every_line_that_is_not_named() {
+    let (seed, mut rng) = seeds(0x10_55);
+    let mut all = Cuts::default();
+    for n in 0..12 {
+        let mut setup = Setup::hot(rng.next_u64(), 0);
+        setup.device.ports = cuts::PORTS;
+        let options = RtlOptions {
+            config: ["full", "sim"][n % 2],
+            stride: [1, 1024][n % 2],
+            ..RtlOptions::default()
+        };
+        let device = RtlDevice::new(&setup, options).expect("a controller that comes up");
+        let cut = |d: &mut RtlDevice| d.cut_link().map_err(|e| e.to_string());
+        match cuts::run(device, setup.device.policy, 20, &mut rng, cut) {
+            Ok(more) => all += more,
+            Err(e) => panic!("CXLMEM_SEED={seed:#x}: {e}"),
+        }
+    }
+    println!("{all:?}");
+    assert!(all.failed > 100 && all.named > 0 && all.old > 0, "{all:?}");
+}
+
+/// The physical layer re-initialises again and again, in the middle of whatever is under way, and nothing of it shows.
+#[test]
+fn slow_coherent_rtl_reinitialisations_lose_nothing() {
+    let (seed, mut rng) = seeds(0x9E);
+    let mut reinits = 0;
+    for _ in 0..30 {
+        let setup = Setup::hot(rng.next_u64(), 500);
+        let options = RtlOptions {
+            config: "full",
+            faults: Faults::both(WireFaults {
+                ber: 3e-4,
+                ..WireFaults::default()
+            }),
+            seq: true,
+            max_num_retry: Some(1),
+            ..RtlOptions::default()
+        };
+        let mut device = RtlDevice::new(&setup, options).expect("a controller that comes up");
+        if let Err(e) = run(&setup, &mut device, &setup.operations()) {
+            panic!("CXLMEM_SEED={seed:#x}: {e}; {setup:?}");
+        }
+        reinits += device.system_mut().link().counters().reinits;
+    }
+    println!("{reinits} re-initialisations");
+    assert!(reinits > 50, "{reinits}");
 }

@@ -18,6 +18,7 @@ pub mod bench;
 mod cache;
 mod copies;
 pub mod cover;
+pub mod cuts;
 pub mod history;
 pub mod litmus;
 pub mod model_device;

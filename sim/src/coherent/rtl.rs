@@ -12,6 +12,7 @@ use crate::system::{Options, System, SystemError};
 use cxlmem_protocol::hdm_db::Dir;
 use cxlmem_protocol::msg::{M2sBiRsp, M2sReq, M2sRwd};
 use cxlmem_protocol::regs;
+use cxlmem_protocol::retry::Limits;
 
 /// What the device and its wire are like.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +27,8 @@ pub struct RtlOptions {
     pub seq: bool,
     /// Cycles for the answer to a snoop.
     pub snoop_timeout: u32,
+    /// Retries of both ends before the physical layer re-initialises; `None`: as after reset.
+    pub max_num_retry: Option<u8>,
 }
 
 impl Default for RtlOptions {
@@ -36,6 +39,7 @@ impl Default for RtlOptions {
             faults: Faults::default(),
             seq: false,
             snoop_timeout: regs::SnoopTimeout::RESET,
+            max_num_retry: None,
         }
     }
 }
@@ -129,6 +133,20 @@ impl RtlDevice {
         )?;
         system.mmio_write32(regs::SnoopTimeout::OFFSET, options.snoop_timeout)?;
         system.mmio_read32(regs::SnoopTimeout::OFFSET)?;
+        if let Some(retries) = options.max_num_retry {
+            let limits = regs::LlrLimits::MAX_NUM_RETRY.with(
+                regs::LlrLimits::MAX_NUM_PHY_REINIT.with(regs::LlrLimits::RESET, 31),
+                u32::from(retries),
+            );
+            system.mmio_write32(regs::LlrLimits::OFFSET, limits)?;
+            system.mmio_read32(regs::LlrLimits::OFFSET)?;
+            let limits = Limits {
+                max_num_retry: retries,
+                max_num_phy_reinit: 31,
+                ..system.link().limits()
+            };
+            system.link_mut().set_limits(limits);
+        }
         system.replace_home();
         system.link_mut().set_faults(options.faults);
         Ok(Self {
@@ -147,6 +165,17 @@ impl RtlDevice {
     /// The system behind it.
     pub fn system_mut(&mut self) -> &mut System {
         &mut self.system
+    }
+
+    /// Brings the link down and up again, as software does when it was given up. What the device has sent and nobody has taken is lost.
+    ///
+    /// # Errors
+    /// [`SystemError`]: it does not come up.
+    pub fn cut_link(&mut self) -> Result<(), SystemError> {
+        self.system.reset_link()?;
+        while self.system.take_response().is_some() {}
+        self.port_outcomes();
+        Ok(())
     }
 
     /// The log of the first header that broke a rule, if there is one.

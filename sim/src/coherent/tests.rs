@@ -2,11 +2,11 @@
 
 use super::bench::Bench;
 use super::cache::CoreState;
+use super::cuts::{self, Cuts};
 use super::model_device::{DeviceOptions, ModelDevice, Speeds};
 use super::shadow::Shadow;
 use super::{
-    word, Agent, AgentError, AgentOptions, Choices, CoreOp, DeviceOp, Endpoint, FromDevice, Line,
-    Loss, Port, Ticket,
+    word, Agent, AgentError, AgentOptions, CoreOp, Endpoint, FromDevice, Line, Loss, Port, Ticket,
 };
 use crate::rng::{seed_from_env, Rng};
 use cxlmem_protocol::hdm_db::host::{Held, Row};
@@ -279,120 +279,33 @@ fn coherent_host_errors_are_seen_by_device_and_shadow() {
     assert!(shadow.first_error().is_some());
 }
 
-/// Every core writes a word of its own in every line, rising; so do the ports. The link is cut, again and again.
+/// The link is cut, again and again, in the middle of whatever is under way.
 #[test]
 fn coherent_link_loss_keeps_every_line_that_is_not_named() {
-    const LINES: u64 = 6;
     let seed = seed_from_env(0x10_55).expect("CXLMEM_SEED");
     let mut rng = Rng::new(seed);
-    let (mut cuts, mut named, mut stale) = (0, 0, 0);
+    let mut all = Cuts::default();
     for _ in 0..60 {
-        let agent = AgentOptions {
-            cores: 3,
-            sets: 1,
-            ways: 2,
-            choices: Choices::ANYTHING,
-            seed: rng.next_u64(),
-            ..AgentOptions::default()
-        };
-        let device = DeviceOptions {
-            lines: LINES,
+        let options = DeviceOptions {
+            lines: cuts::LINES,
             entries: Some(4),
+            ports: cuts::PORTS,
             speed: Speeds::all(0.3),
             seed: rng.next_u64(),
             ..DeviceOptions::default()
         };
-        let mut bench = Bench::new(agent, ModelDevice::new(device), device.policy);
-        // What was stored last for certain, and what may have been stored since.
-        let mut known = [[0u64; LINES as usize]; 5];
-        let mut maybe = known;
-        let mut open: [Option<usize>; 5] = [None; 5];
-        let mut next = 0;
-        for _ in 0..5 {
-            for _ in 0..rng.below(400) {
-                for actor in 0..5 {
-                    let done = bench
-                        .poll(actor)
-                        .unwrap_or_else(|e| panic!("{seed:#x}: {e}"));
-                    if let (Some(line), Some(_)) = (open[actor], done) {
-                        known[actor][line] = maybe[actor][line];
-                        open[actor] = None;
-                    }
-                    if open[actor].is_some() {
-                        continue;
-                    }
-                    next += 1;
-                    let line = rng.below(LINES) as usize;
-                    maybe[actor][line] = next;
-                    open[actor] = Some(line);
-                    let at = line as u64 * 64;
-                    let mut data = [0; 64];
-                    if actor < 3 {
-                        data[..8].copy_from_slice(&next.to_le_bytes());
-                        let at = at + 8 * actor as u64;
-                        bench.core(actor, at, 8, CoreOp::Store(data)).expect("idle");
-                    } else {
-                        data[8 * actor..][..8].copy_from_slice(&next.to_le_bytes());
-                        let enables = 0xFF << (8 * actor);
-                        let store = DeviceOp::Store { data, enables };
-                        bench.port(actor - 3, at, store).expect("idle");
-                    }
-                }
-                bench.cycle().unwrap_or_else(|e| panic!("{seed:#x}: {e}"));
-            }
-            // The cut.
-            cuts += 1;
-            bench.device.lose_link();
-            if let Some(shadow) = &mut bench.shadow {
-                shadow.lose_link();
-            }
-            let lost = bench.agent.link_reset(Loss::Link);
-            named += lost.len();
-            bench.look().unwrap_or_else(|e| panic!("{seed:#x}: {e}"));
-            for actor in 0..5 {
-                // A port may go on by itself.
-                for _ in 0..if open[actor].is_some() { 10_000 } else { 0 } {
-                    match bench.poll(actor) {
-                        Ok(None) => bench.cycle().unwrap_or_else(|e| panic!("{seed:#x}: {e}")),
-                        Ok(Some(_)) => {
-                            let line = open[actor].take().expect("open");
-                            known[actor][line] = maybe[actor][line];
-                            break;
-                        }
-                        Err(_) => {
-                            open[actor] = None;
-                            break;
-                        }
-                    }
-                }
-                assert_eq!(open[actor], None, "{seed:#x}: actor {actor} hangs");
-            }
-            for line in 0..LINES as usize {
-                bench
-                    .core(0, line as u64 * 64, 64, CoreOp::Load)
-                    .expect("idle");
-                let data = loop {
-                    bench.cycle().unwrap_or_else(|e| panic!("{seed:#x}: {e}"));
-                    if let Some(data) = bench.poll(0).unwrap_or_else(|e| panic!("{seed:#x}: {e}")) {
-                        break data;
-                    }
-                };
-                let is_named = lost.iter().any(|l| l.address == line as u64 * 64);
-                for actor in 0..5 {
-                    let got = word(&data, actor);
-                    let (low, high) = (known[actor][line], maybe[actor][line]);
-                    stale += u32::from(got != low && got != high);
-                    assert!(
-                        got == low || got == high || (is_named && got < high),
-                        "CXLMEM_SEED={seed:#x}: line {line}, actor {actor}: {got}, not {low} or {high}; named: {is_named}"
-                    );
-                    (known[actor][line], maybe[actor][line]) = (got, got);
-                }
-            }
+        let device = ModelDevice::new(options);
+        let cut = |d: &mut ModelDevice| {
+            d.lose_link();
+            Ok(())
+        };
+        match cuts::run(device, options.policy, 5, &mut rng, cut) {
+            Ok(more) => all += more,
+            Err(e) => panic!("CXLMEM_SEED={seed:#x}: {e}"),
         }
     }
-    println!("{cuts} cuts, {named} lines named as lost, {stale} words of them old");
-    assert!(named > 0 && stale > 0);
+    println!("{all:?}");
+    assert!(all.named > 0 && all.old > 0, "{all:?}");
 }
 
 #[test]

@@ -180,6 +180,11 @@ impl HostLink {
         self.peer_viral
     }
 
+    /// Thresholds, as set.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
     /// True if sequence numbers are in force.
     pub fn has_seq(&self) -> bool {
         self.agreed & control::SEQ != 0

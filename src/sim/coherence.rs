@@ -4,9 +4,9 @@
 use std::fmt::Write as _;
 use std::time::Instant;
 
-use anyhow::{bail, Context, Result};
-use cxlmem_sim::coherent::cover::Cover;
-use cxlmem_sim::coherent::rtl::{RtlDevice, RtlOptions};
+use anyhow::{anyhow, bail, Context, Result};
+use cxlmem_sim::coherent::cover::{Cell, Cover, DeviceCover};
+use cxlmem_sim::coherent::rtl::{reachable, RtlDevice, RtlOptions};
 use cxlmem_sim::coherent::workload::{hunt, run as run_setup, Report, Setup};
 use cxlmem_sim::rng::Rng;
 use cxlmem_sim::workload::{Counted, Ledger};
@@ -96,7 +96,7 @@ pub fn run(args: &Run) -> Result<()> {
             "workload": "coherence", "config": args.config.name, "seed": seed,
             "operations": all.ops, "cycles": all.cycles, "messages_checked": all.messages,
             "words_checked": all.events, "operations_per_s": rate,
-            "link": faults::json(spec, &ledger), "coverage": coverage(&all.cover),
+            "link": faults::json(spec, &ledger), "coverage": coverage(&covered(&all.cover, args, seed)?),
         });
         cli::write_json(file, &value)?;
     } else {
@@ -114,7 +114,8 @@ pub fn run(args: &Run) -> Result<()> {
             println!("  {name:<24} {value}");
         }
         println!("{}", faults::table(spec, &ledger));
-        println!("\nRequests by directory state and race with a snoop, as the host's end of the link sees them: how often; - not reached; . cannot be\n{}", all.cover);
+        let device = covered(&all.cover, args, seed)?;
+        println!("\nRequests by directory state and race with a snoop, as the host's end of the link sees them: how often; - not reached; . cannot be\n{}\n{device}", all.cover);
     }
     let losses = ledger.losses();
     if !losses.is_empty() {
@@ -142,11 +143,20 @@ fn replay(args: &Run, seed: u64) -> String {
     text + "`"
 }
 
-fn coverage(cover: &Cover) -> Value {
-    let (reached, legal) = cover.reached();
-    let missing: Vec<String> = cover
-        .missing()
-        .map(|(row, dir, race)| format!("{row:?} {dir:?} {race}"))
-        .collect();
-    json!({ "reached": reached, "legal": legal, "missing": missing })
+/// Coverage of what this device can reach; a cell that it cannot, reached, is an error.
+fn covered(cover: &Cover, args: &Run, seed: u64) -> Result<DeviceCover> {
+    cover
+        .of_device(reachable)
+        .map_err(|((row, dir, race), why)| {
+            anyhow!(
+                "{row:?} met {dir:?} and {race}, which cannot be: {why}; {}",
+                replay(args, seed)
+            )
+        })
+}
+
+fn coverage(cover: &DeviceCover) -> Value {
+    let name = |(row, dir, race): &Cell| format!("{row:?} {dir:?} {race}");
+    let missing: Vec<String> = cover.missing.iter().map(name).collect();
+    json!({ "reached": cover.reached, "reachable": cover.all, "missing": missing })
 }

@@ -5,6 +5,7 @@
 
 use cxlmem_protocol::hdm_db::host::Row;
 use cxlmem_protocol::hdm_db::Dir;
+use std::collections::BTreeMap;
 use std::fmt;
 
 pub use cxlmem_protocol::hdm_db::race::{reachable, Cell, Race};
@@ -20,6 +21,36 @@ pub struct Cover {
     counts: Vec<(Cell, u64)>,
     per_row: usize,
     unsure: u64,
+}
+
+/// What a device covered of what it can reach.
+#[derive(Clone, Debug, Default)]
+pub struct DeviceCover {
+    /// Cells that were reached.
+    pub reached: usize,
+    /// Cells that it can reach.
+    pub all: usize,
+    /// Those that were not.
+    pub missing: Vec<Cell>,
+    /// Why the others cannot be, and how many.
+    pub reasons: BTreeMap<&'static str, usize>,
+}
+
+impl fmt::Display for DeviceCover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} of the {} cells that this device can reach",
+            self.reached, self.all
+        )?;
+        for (row, dir, race) in &self.missing {
+            write!(f, "\n  not reached: {row:?} {dir:?} {race}")?;
+        }
+        for (why, cells) in &self.reasons {
+            write!(f, "\n  {cells} cells cannot be: {why}")?;
+        }
+        Ok(())
+    }
 }
 
 impl Default for Cover {
@@ -76,6 +107,33 @@ impl Cover {
     pub fn missing(&self) -> impl Iterator<Item = Cell> + '_ {
         let missing = |c: &(Cell, u64)| c.1 == 0 && reachable(c.0).is_ok();
         self.cells().filter(missing).map(|c| c.0)
+    }
+
+    /// The same for a device that keeps more order than the protocol asks for: cells reached, cells that it can reach, those of them that were not,
+    /// and the reasons for all others with their number of cells.
+    ///
+    /// # Errors
+    /// A cell that was reached although it cannot be, and why it cannot.
+    pub fn of_device(
+        &self,
+        reachable: impl Fn(Cell) -> Result<(), &'static str>,
+    ) -> Result<DeviceCover, (Cell, &'static str)> {
+        let mut out = DeviceCover::default();
+        for (cell, count) in self.cells() {
+            match reachable(cell) {
+                Err(why) if count > 0 => return Err((cell, why)),
+                Err(why) => *out.reasons.entry(why).or_default() += 1,
+                Ok(()) => {
+                    out.all += 1;
+                    if count > 0 {
+                        out.reached += 1;
+                    } else {
+                        out.missing.push(cell);
+                    }
+                }
+            }
+        }
+        Ok(out)
     }
 
     /// Cells that were reached although a correct host and device cannot, and why they cannot.

@@ -3,14 +3,16 @@
 //! The checks number lines from 0; here line *n* is line `n * stride` of the memory, so that a stride of the filter's sets makes all
 //! lines compete for the ways of one set.
 
+use super::cover::{self, Cell, Race};
 use super::workload::Setup;
 use super::{set_word, DeviceError, DeviceOp, Endpoint, FromDevice, Line, Port, LINE};
 use crate::link::{Faults, Response, WireFaults};
 use crate::port::{Keep, PortError, PortOp};
 use crate::rng::Rng;
 use crate::system::{Options, System, SystemError};
+use cxlmem_protocol::hdm_db::host::Row;
 use cxlmem_protocol::hdm_db::Dir;
-use cxlmem_protocol::msg::{M2sBiRsp, M2sReq, M2sRwd};
+use cxlmem_protocol::msg::{M2sBiRsp, M2sReq, M2sRwd, S2mBiSnpOpcode};
 use cxlmem_protocol::regs;
 use cxlmem_protocol::retry::Limits;
 
@@ -84,6 +86,36 @@ impl RtlOptions {
             seq,
             ..Self::default()
         }
+    }
+}
+
+/// Whether the controller can reach a cell of the functional coverage: [`cover::reachable`], and the orders that the RTL keeps beyond what the
+/// protocol asks for.
+///
+/// # Errors
+/// Why it cannot.
+pub fn reachable(cell: Cell) -> Result<(), &'static str> {
+    const IN_ORDER: &str =
+        "RwD are served in their order, BIConflict among them: its ack follows the completion of a write before it";
+    const SNOOP_FIRST: &str =
+        "a BISnp leaves before any later completion, and flits arrive in order: a host that has the completion of the write that lowered the record has seen the snoop";
+    const ANSWER_FIRST: &str =
+        "a BIRsp is taken before any write that the host sent after it, so the record is what the write said";
+    cover::reachable(cell)?;
+    let (row, dir, race) = cell;
+    let said = match row {
+        Row::WrA | Row::WrKeep => Dir::A,
+        Row::WrS => Dir::S,
+        _ => Dir::I,
+    };
+    match (race, dir) {
+        (Race::Early(_), _) if row >= Row::WrA => Err(IN_ORDER),
+        (Race::Early(_), Dir::I) => Err(SNOOP_FIRST),
+        (Race::Early(S2mBiSnpOpcode::BiSnpCur | S2mBiSnpOpcode::BiSnpData), Dir::S) => {
+            Err(SNOOP_FIRST)
+        }
+        (Race::Late(_), _) if row >= Row::WrA && dir != said => Err(ANSWER_FIRST),
+        _ => Ok(()),
     }
 }
 

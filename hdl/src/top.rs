@@ -419,6 +419,7 @@ impl Logic for Top {
         self.reads.rd_ready.next = self.arbiter.link_rd_ready.val();
         self.reads.rsp_valid.next = self.arbiter.link_rsp_valid.val();
         self.arbiter.link_wr_valid.next = self.writes.wr_valid.val();
+        self.arbiter.link_wr_claim.next = self.writes.wr_claim.val();
         self.arbiter.link_wr_line.next = self.writes.wr_line.val();
         self.arbiter.link_wr_idx.next = self.writes.wr_idx.val();
         self.arbiter.link_wr_data.next = self.writes.wr_data.val();

@@ -51,6 +51,8 @@ pub struct Writes {
     pub dir_matched: Signal<Out, Bit>,
     // memory port
     pub wr_valid: Signal<Out, Bit>,
+    /// Nobody else writes.
+    pub wr_claim: Signal<Out, Bit>,
     pub wr_ready: Signal<In, Bit>,
     pub wr_line: Signal<Out, Bits<26>>,
     pub wr_idx: Signal<Out, Bits<2>>,
@@ -188,6 +190,7 @@ impl Logic for Writes {
 
         self.last.next = self.beat.q.val() == 3;
         self.writes.next = self.allowed.val() & !self.conflict.q.val();
+        self.wr_claim.next = self.state.q.val() == WriteState::Beats;
         self.wr_valid.next = (self.state.q.val() == WriteState::Beats)
             & self.writes.val()
             & (!self.last.val() | !self.held.q.val());

@@ -27,6 +27,8 @@ pub struct Arbiter {
     pub link_rd_meta_we: Signal<In, Bit>,
     pub link_rsp_valid: Signal<Out, Bit>,
     pub link_wr_valid: Signal<In, Bit>,
+    /// The link is in the middle of a line: known early, while whether it writes is on a long path.
+    pub link_wr_claim: Signal<In, Bit>,
     pub link_wr_ready: Signal<Out, Bit>,
     pub link_wr_line: Signal<In, Bits<26>>,
     pub link_wr_idx: Signal<In, Bits<2>>,
@@ -113,10 +115,11 @@ impl Logic for Arbiter {
         }
 
         self.beat.next = self.local_wr.val();
-        self.wr_valid.next = self.link_wr_valid.val() | self.local_wr_valid.val();
+        self.wr_valid.next =
+            self.link_wr_valid.val() | (self.local_wr_valid.val() & !self.link_wr_claim.val());
         self.link_wr_ready.next = self.wr_ready.val();
-        self.local_wr_ready.next = self.wr_ready.val() & !self.link_wr_valid.val();
-        if self.link_wr_valid.val() {
+        self.local_wr_ready.next = self.wr_ready.val() & !self.link_wr_claim.val();
+        if self.link_wr_claim.val() {
             self.wr_line.next = self.link_wr_line.val();
             self.wr_idx.next = self.link_wr_idx.val();
             self.wr_data.next = self.link_wr_data.val();

@@ -326,7 +326,7 @@ pub static MUTANTS: &[Mutant] = mutants! {
         "" "owners$read = rsp_valid & (rsp_idx == 32'h3);" => "owners$read = rsp_valid & (rsp_idx == 32'h0);";
         by("engine", "random_operations_against_the_model");
     "arbiter-write-stolen" in "top$arbiter": "a local write beat is taken while the link's is written";
-        "" "local_wr_ready = wr_ready & ~link_wr_valid;" => "local_wr_ready = wr_ready;";
+        "" "local_wr_ready = wr_ready & ~link_wr_claim;" => "local_wr_ready = wr_ready;";
         by("engine", "the_engine_writes_while_the_host_does");
     "arbiter-link-idle" in "top$arbiter": "a link starts anew while reads of the old one are on their way";
         "" "link_busy = link_reads$q != 32'h0;" => "link_busy = 1'b0;";

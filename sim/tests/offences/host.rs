@@ -1,7 +1,7 @@
 //! A host without manners: flits and TLPs put on the controller's pins by hand. It keeps no rules of its own, so that it can break any; it
 //! acknowledges and gives credits only when it is told to.
 
-use cxlmem_protocol::flit::control::Control;
+use cxlmem_protocol::flit::control::{self, Control};
 use cxlmem_protocol::flit::{Direction, Flit, FlitHeader};
 use cxlmem_protocol::msg::{M2sReq, M2sReqOpcode, M2sRwd, S2mNdr};
 use cxlmem_protocol::pack::{Event, Extensions, Read, Receiver};
@@ -132,7 +132,7 @@ impl Host {
     fn take(&mut self, flit: &Flit) {
         // With sequence numbers, that of the flit is in the CRC.
         let mut numbered = *flit;
-        numbered.crc ^= u16::from(self.received % 64);
+        numbered.crc ^= control::NUMBERED | u16::from(self.received % 64);
         let ok = flit.crc_ok() || self.seq && numbered.crc_ok();
         assert!(ok, "the device sent a bad CRC");
         let control = Control::unpack(flit.slots[0]).ok();

@@ -40,7 +40,7 @@ pub struct Proof {
     pub method: Method,
     /// The property file.
     properties: &'static str,
-    /// A cell that the properties do not look at: its output is free, which proves more and is faster.
+    /// Cells that the properties do not look at: their outputs are free, which proves more and is faster.
     free: Option<&'static str>,
     /// A change of the module (text, replacement) that breaks the property: the proof must fail on it.
     mutant: (&'static str, &'static str),
@@ -139,6 +139,54 @@ pub static PROOFS: &[Proof] = &[
         properties: property!("tracker"),
         free: None,
         mutant: ("if (done) begin", "if (done & ~allocate & line$q[0]) begin"),
+    },
+    Proof {
+        name: "snoop-tracker",
+        module: "top$order$snoops$trackers$0",
+        what: "ends after two ticks whatever the host does; an answer is owed exactly after a snoop that left and got none",
+        method: Method::Induction,
+        properties: property!("snoop_tracker"),
+        free: None,
+        mutant: (
+            "if (age$q[32'h0]) begin",
+            "if (age$q[32'h0] & ~unsent_r$q) begin",
+        ),
+    },
+    Proof {
+        name: "credits",
+        module: "top$tx",
+        what: "nothing is sent without a credit; credits given, owed and held are conserved",
+        method: Method::Induction,
+        properties: property!("tx_credits"),
+        free: Some("top$tx/chunks top$tx/ndrs top$tx/drss top$tx/step"),
+        mutant: ("ndr_two = (ndrs$count > 32'h1) & (ndr_credits$q > 32'h1);", "ndr_two = (ndrs$count > 32'h1);"),
+    },
+    Proof {
+        name: "no-passing",
+        module: "top$writes",
+        what: "completions and BI-ConflictAck leave in the order of the writes, each once",
+        method: Method::Induction,
+        properties: property!("writes"),
+        free: None,
+        mutant: ("completion = held_cmp$q;", "completion = cmp;"),
+    },
+    Proof {
+        name: "point-of-coherence",
+        module: "top$order",
+        what: "one is served at a time, none on a line in use; no snoop overtakes a Req that waits; the directory is not read while written",
+        method: Method::Induction,
+        properties: property!("order"),
+        free: Some("top$order/directory"),
+        mutant: ("rule$stalled = 32'h1;", "rule$stalled = 32'h0;"),
+    },
+    Proof {
+        name: "local-access",
+        module: "top$local_access",
+        what: "grants never overflow a queue or a pool of the device's own accesses",
+        method: Method::Induction,
+        properties: property!("local"),
+        free: None,
+        mutant: ("& ~verdicts$full", "& 1'b1"),
     },
 ];
 

@@ -32,7 +32,8 @@ enum State {
     Wait,
     Read,
     ReadBeats,
-    /// Atomic: the word is here.
+    /// Atomic: the word is here; what it is.
+    Fetch,
     Modify,
     Write,
     /// Load: four beats go.
@@ -150,7 +151,7 @@ impl Logic for LinePort {
         self.beats.write_address.next = self.beat.q.val();
         self.beats.write_data.next = self.data.val();
         self.beats.read_address.next = self.beat.q.val();
-        if self.state.q.val() == State::Modify {
+        if self.state.q.val() == State::Fetch {
             self.beats.read_address.next = self.word_beat.val();
         }
         self.half.next = self.beats.read_data.val().get_bits::<64>(0);
@@ -254,17 +255,20 @@ impl Logic for LinePort {
                 if self.rsp_valid.val() & (self.rsp_idx.val() == 3) {
                     self.state.d.next = State::Give;
                     if self.atomic.val() {
-                        self.state.d.next = State::Modify;
+                        self.state.d.next = State::Fetch;
                     } else {
                         self.granted.d.next = false;
                     }
                 }
             }
-            State::Modify => {
+            State::Fetch => {
                 self.old.d.next = self.half.val();
+                self.state.d.next = State::Modify;
+            }
+            State::Modify => {
                 self.state.d.next = State::Write;
                 if self.status.q.val().any()
-                    | ((self.c.val().op == 5) & (self.half.val() != self.c.val().operand))
+                    | ((self.c.val().op == 5) & (self.old.q.val() != self.c.val().operand))
                 {
                     self.granted.d.next = false;
                     self.state.d.next = State::Tell;

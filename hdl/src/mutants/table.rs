@@ -309,7 +309,7 @@ pub static MUTANTS: &[Mutant] = mutants! {
         "" "matched_r$d = granted$q & (c[(64'h3)+:(26)] == lookup);" => "matched_r$d = 1'b0;";
         by("hdm_db", "an_atomic_is_whole_while_the_host_asks_for_its_line");
     "port-swaps-always" in "top$local_access$port": "compare-and-swap does not compare";
-        "" "(half != c[(64'h20)+:(64)])" => "1'b0";
+        "" "(old$q != c[(64'h20)+:(64)])" => "1'b0";
         by("hdm_db", "the_device_reads_and_writes_what_no_host_holds_without_a_snoop");
     "local-refused-written" in "top$local_access": "a write of the engine's that was refused is carried out";
         "if (fail[32'h1]) begin\n            " "verdicts$write_data = 32'h1;" => "verdicts$write_data = 32'h0;";

@@ -26,6 +26,7 @@ always @(*) begin
         assert (!snoop_pop || snoop_credits$q != 0);
         // That there is a credit is known a cycle late, which is in time for the next flit.
         assert (!(snoop_may$q && snoop_credits$q == 0) || index$q == 1 || !sent$q);
+        assert (p_req <= req_credits && p_rwd <= rwd_credits);
         assert (p_req + req_owed$q == req_credits);
         assert (p_rwd + rwd_owed$q == rwd_credits);
     end

@@ -186,7 +186,7 @@ pub static PROOFS: &[Proof] = &[
         method: Method::Induction,
         properties: property!("local"),
         free: None,
-        mutant: ("& ~verdicts$full", "& 1'b1"),
+        mutant: ("if (~wanted$empty & ~reading$full", "if (~reading$full"),
     },
 ];
 

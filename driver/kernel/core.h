@@ -46,7 +46,7 @@ int cxlmem_engine_copy(void *engine, struct cxlmem_move *moves, size_t count, bo
 int cxlmem_engine_operate(void *engine, u8 opcode, u32 count, u64 device, u64 arg, u64 arg2, u64 *result, u64 *cycles);
 void cxlmem_engine_error(void *engine, char *text, size_t bytes);
 
-/* pool.rs: under the pool's spinlock, in interrupts too. */
+/* pool.rs: under the pool's spinlock, in interrupts too. Addresses are bytes from the pool's first page. */
 
 struct cxlmem_pool_stats {
 	u64 pages;
@@ -55,11 +55,11 @@ struct cxlmem_pool_stats {
 };
 
 size_t cxlmem_pool_bytes(size_t pages);
-int cxlmem_pool_init(void *pool, size_t pages, u32 reserved);
-int cxlmem_pool_alloc(void *pool, u32 wanted, u64 *dpa);
-int cxlmem_pool_free(void *pool, u64 dpa);
-int cxlmem_pool_quarantine(void *pool, u64 dpa);
-bool cxlmem_pool_in_use(void *pool, u64 dpa);
+void cxlmem_pool_init(void *pool, size_t pages);
+int cxlmem_pool_alloc(void *pool, u32 wanted, u64 *address);
+int cxlmem_pool_free(void *pool, u64 address);
+int cxlmem_pool_quarantine(void *pool, u64 address);
+bool cxlmem_pool_in_use(void *pool, u64 address);
 void cxlmem_pool_stats(void *pool, struct cxlmem_pool_stats *stats);
 
 /* hw.rs: what the kernel's side provides. `device` is a struct cxlmem. */

@@ -20,6 +20,19 @@
 /* In bar mode the first part of BAR2 is not mapped: every access there is a transaction of the controller. */
 #define CXLMEM_WINDOW SZ_2M
 
+/* Parts that a device's memory can be divided into, each with an owner of its own. */
+#define CXLMEM_PARTS 2
+
+struct cxlmem;
+
+/* A range of device memory as pages: struct pages by `map`, which of them are free by `pool`. The owner of its pages is the address of this. */
+struct cxlmem_part {
+	struct cxlmem *d;
+	spinlock_t lock;
+	void *pool;
+	struct dev_pagemap map;
+};
+
 /* Counters; atomic, because a page is freed in interrupts too. */
 struct cxlmem_counters {
 	atomic64_t to_device, to_host, evicted, busy, copy_failed, engine_cycles, interrupts;
@@ -28,7 +41,7 @@ struct cxlmem_counters {
 /*
  * A device. It lives until the last open file is closed; what belongs to the hardware ends with remove().
  *
- * Locks, in this order: `gone` (read: a call is under way), mmap_lock of the caller, `engine_lock`, `pool_lock`.
+ * Locks, in this order: `gone` (read: a call is under way), mmap_lock of the caller, `engine_lock`, a part's `lock`.
  */
 struct cxlmem {
 	struct kref refs;
@@ -52,15 +65,14 @@ struct cxlmem {
 	/* Moves of the batch under way; under engine_lock. */
 	struct cxlmem_move *moves;
 
-	/* Device pages. */
-	spinlock_t pool_lock;
-	void *pool;
+	/* Device memory: host physical address of device address 0, and its parts. */
 	enum cxlmem_memory memory;
-	struct dev_pagemap pgmap;
-	/* Host physical address of device address 0, and the resource that we hold. */
 	u64 base;
 	u64 bytes;
-	struct resource *region;
+	struct cxlmem_part part[CXLMEM_PARTS];
+	int parts;
+	/* Parts that another module has. */
+	atomic_t lent;
 
 	struct device *node;
 	struct dentry *debugfs;
@@ -75,19 +87,26 @@ void cxlmem_engine_complain(struct cxlmem *d, const char *what);
 /* pages.c */
 int cxlmem_pages_init(struct cxlmem *d);
 void cxlmem_pages_exit(struct cxlmem *d);
-int cxlmem_pages_alloc(struct cxlmem *d, struct page **pages, int wanted);
+int cxlmem_pages_alloc(struct cxlmem_part *part, struct page **pages, int wanted);
 void cxlmem_page_discard(struct page *page);
-void cxlmem_page_quarantine(struct cxlmem *d, struct page *page);
-void cxlmem_evict(struct cxlmem *d);
-
-static inline bool cxlmem_owns(const struct cxlmem *d, const struct page *page)
+void cxlmem_page_quarantine(struct page *page);
+u64 cxlmem_evict_pass(struct cxlmem_part *part);
+void cxlmem_evict(struct cxlmem_part *part);
+static inline struct cxlmem_part *cxlmem_part_of(const struct page *page)
 {
-	return is_device_coherent_page(page) && cxlmem_pgmap_of(page)->owner == d;
+	return cxlmem_pgmap_of(page)->owner;
 }
 
-static inline u64 cxlmem_dpa(const struct cxlmem *d, const struct page *page)
+/* Whether a page is one of the part's. */
+static inline bool cxlmem_owns(const struct cxlmem_part *part, const struct page *page)
 {
-	return ((u64)page_to_pfn(page) << PAGE_SHIFT) - d->base;
+	return is_device_coherent_page(page) && cxlmem_part_of(page) == part;
+}
+
+/* Its device physical address. */
+static inline u64 cxlmem_dpa(const struct page *page)
+{
+	return ((u64)page_to_pfn(page) << PAGE_SHIFT) - cxlmem_part_of(page)->d->base;
 }
 
 /* migrate.c */
@@ -103,6 +122,9 @@ int cxlmem_node_init(void);
 void cxlmem_node_exit(void);
 int cxlmem_node_add(struct cxlmem *d);
 void cxlmem_node_remove(struct cxlmem *d);
+/* Part `n` of device 0, for another module: remove() waits until it is put back. ERR_PTR if there is none. */
+struct cxlmem_part *cxlmem_part_get(int n);
+void cxlmem_part_put(struct cxlmem_part *part);
 
 /* stats.c */
 extern const struct attribute_group *cxlmem_groups[];

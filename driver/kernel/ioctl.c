@@ -196,6 +196,30 @@ void cxlmem_node_remove(struct cxlmem *d)
 	mutex_unlock(&cxlmem_nodes_lock);
 }
 
+struct cxlmem_part *cxlmem_part_get(int n)
+{
+	struct cxlmem_part *part = ERR_PTR(-ENODEV);
+	struct cxlmem *d;
+
+	mutex_lock(&cxlmem_nodes_lock);
+	d = idr_find(&cxlmem_nodes, 0);
+	if (d && n < d->parts) {
+		kref_get(&d->refs);
+		atomic_inc(&d->lent);
+		part = &d->part[n];
+	}
+	mutex_unlock(&cxlmem_nodes_lock);
+	return part;
+}
+EXPORT_SYMBOL_GPL(cxlmem_part_get);
+
+void cxlmem_part_put(struct cxlmem_part *part)
+{
+	atomic_dec(&part->d->lent);
+	cxlmem_put(part->d);
+}
+EXPORT_SYMBOL_GPL(cxlmem_part_put);
+
 int cxlmem_node_init(void)
 {
 	int ret;

@@ -4,6 +4,7 @@
 #include <linux/dma-mapping.h>
 #include <linux/highmem.h>
 #include <linux/migrate.h>
+#include <linux/module.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/uaccess.h>
@@ -46,7 +47,7 @@ static void cxlmem_copy_by_engine(struct cxlmem *d, unsigned long *src, unsigned
 		if (dma_mapping_error(dev, bus[i]))
 			continue;
 		m->host = bus[i];
-		m->device = cxlmem_dpa(d, to_device ? to : from);
+		m->device = cxlmem_dpa(to_device ? to : from);
 		m->result = CXLMEM_MOVE_PENDING;
 	}
 	ret = cxlmem_engine_copy(d->engine, d->moves, n, to_device, &spent);
@@ -60,7 +61,7 @@ static void cxlmem_copy_by_engine(struct cxlmem *d, unsigned long *src, unsigned
 			continue;
 		if (d->moves[i].result == CXLMEM_MOVE_QUARANTINED) {
 			/* DMA may still run: neither page is ever used again, and the mapping stays. */
-			cxlmem_page_quarantine(d, device);
+			cxlmem_page_quarantine(device);
 			get_page(to);
 			get_page(from);
 		} else if (bus[i] != DMA_MAPPING_ERROR) {
@@ -113,6 +114,7 @@ void cxlmem_copy_home(struct cxlmem *d, unsigned long *src, unsigned long *dst, 
 	else
 		cxlmem_copy_by_cpu(src, dst, n);
 }
+EXPORT_SYMBOL_GPL(cxlmem_copy_home);
 
 /* Destinations on the device for the pages of src[] that can move, and the copies. Returns pages for which there was no room. */
 static void cxlmem_copy_out(struct cxlmem *d, struct cxlmem_batch *b, int n, bool by_engine, u64 *cycles)
@@ -121,7 +123,7 @@ static void cxlmem_copy_out(struct cxlmem *d, struct cxlmem_batch *b, int n, boo
 
 	for (i = 0; i < n; i++)
 		wanted += !!(b->src[i] & MIGRATE_PFN_MIGRATE);
-	have = cxlmem_pages_alloc(d, b->spare, wanted);
+	have = cxlmem_pages_alloc(&d->part[0], b->spare, wanted);
 	for (i = 0; i < n; i++) {
 		struct page *to;
 
@@ -157,7 +159,7 @@ static int cxlmem_migrate_part(struct cxlmem *d, struct vm_area_struct *vma, uns
 		.dst = b->dst,
 		.start = start,
 		.end = start + ((unsigned long)n << PAGE_SHIFT),
-		.pgmap_owner = d,
+		.pgmap_owner = &d->part[0],
 		.flags = home ? MIGRATE_VMA_SELECT_DEVICE_COHERENT : MIGRATE_VMA_SELECT_SYSTEM,
 	};
 	int i, ret;
@@ -204,9 +206,9 @@ static void cxlmem_explain(struct cxlmem *d, unsigned long start, int n, bool ho
 			results[i] = CXLMEM_PAGE_ABSENT;
 			continue;
 		}
-		if (home ? !is_zone_device_page(page) : cxlmem_owns(d, page))
+		if (home ? !is_zone_device_page(page) : cxlmem_owns(&d->part[0], page))
 			results[i] = CXLMEM_PAGE_THERE;
-		else if (is_zone_device_page(page) && !cxlmem_owns(d, page))
+		else if (is_zone_device_page(page) && !cxlmem_owns(&d->part[0], page))
 			results[i] = CXLMEM_PAGE_UNFIT;
 		put_page(page);
 	}

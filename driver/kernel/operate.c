@@ -105,9 +105,9 @@ static int cxlmem_query_part(struct cxlmem *d, struct cxlmem_query *args, struct
 		if (!(pfn & HMM_PFN_VALID))
 			continue;
 		look->where[i] = CXLMEM_WHERE_PRESENT | (pfn & HMM_PFN_WRITE ? CXLMEM_WHERE_WRITABLE : 0);
-		if (cxlmem_owns(d, hmm_pfn_to_page(pfn))) {
+		if (cxlmem_owns(&d->part[0], hmm_pfn_to_page(pfn))) {
 			look->where[i] |= CXLMEM_WHERE_DEVICE;
-			look->addresses[i] = cxlmem_dpa(d, hmm_pfn_to_page(pfn));
+			look->addresses[i] = cxlmem_dpa(hmm_pfn_to_page(pfn));
 			args->on_device++;
 		}
 	}
@@ -143,9 +143,9 @@ static int cxlmem_operate_parts(struct cxlmem *d, struct cxlmem_operate *args, s
 
 	mutex_lock(&d->engine_lock);
 	while (left && !ret) {
-		u64 at = cxlmem_dpa(d, hmm_pfn_to_page(look->pfns[i])), bytes = PAGE_SIZE - offset;
+		u64 at = cxlmem_dpa(hmm_pfn_to_page(look->pfns[i])), bytes = PAGE_SIZE - offset;
 
-		while (bytes < left && i + 1 < n && cxlmem_dpa(d, hmm_pfn_to_page(look->pfns[i + 1])) == at + offset + bytes) {
+		while (bytes < left && i + 1 < n && cxlmem_dpa(hmm_pfn_to_page(look->pfns[i + 1])) == at + offset + bytes) {
 			bytes += PAGE_SIZE;
 			i++;
 		}
@@ -196,7 +196,7 @@ int cxlmem_operate(struct cxlmem *d, struct cxlmem_operate *args)
 	if (ret)
 		goto out;
 	for (i = 0; i < n && !ret; i++)
-		if (!cxlmem_owns(d, hmm_pfn_to_page(look->pfns[i])))
+		if (!cxlmem_owns(&d->part[0], hmm_pfn_to_page(look->pfns[i])))
 			ret = -EXDEV;
 	if (!ret)
 		ret = cxlmem_operate_parts(d, args, look, n);

@@ -23,19 +23,29 @@ static ulong spm_start;
 module_param(spm_start, ulong, 0444);
 MODULE_PARM_DESC(spm_start, "first address of the specific-purpose memory, if the firmware does not say (memmap=SIZE%START-1+0xefffffff)");
 
+static int parts = 1;
+module_param(parts, int, 0444);
+MODULE_PARM_DESC(parts, "parts that the memory is divided into, each with an owner of its own: 2 for cxlmem_hmm");
+
 /* ---- one page ---- */
+
+static u64 cxlmem_in_pool(const struct cxlmem_part *part, unsigned long pfn)
+{
+	return ((u64)pfn << PAGE_SHIFT) - part->map.range.start;
+}
 
 /* The kernel has no user of the page any more. In interrupts too. */
 static void cxlmem_free(CXLMEM_FREE_ARG)
 {
 	struct page *freed = CXLMEM_FREE_PAGE;
-	struct cxlmem *d = cxlmem_pgmap_of(freed)->owner;
+	struct cxlmem_part *part = cxlmem_part_of(freed);
 	unsigned long flags;
 	int ret;
 
-	spin_lock_irqsave(&d->pool_lock, flags);
-	ret = cxlmem_pool_free(d->pool, cxlmem_dpa(d, freed));
-	spin_unlock_irqrestore(&d->pool_lock, flags);
+	spin_lock_irqsave(&part->lock, flags);
+	ret = cxlmem_pool_free(part->pool, cxlmem_in_pool(part, page_to_pfn(freed)));
+	spin_unlock_irqrestore(&part->lock, flags);
+	module_put(THIS_MODULE);
 	/* A quarantined page stays what it is. */
 	WARN_ONCE(ret == -EINVAL, "cxlmem: a page was freed that nobody had\n");
 }
@@ -55,29 +65,32 @@ static const struct dev_pagemap_ops cxlmem_pgmap_ops = {
 };
 
 /* Takes up to `wanted` pages, contiguous as far as possible, locked and with one reference. Returns how many. */
-int cxlmem_pages_alloc(struct cxlmem *d, struct page **pages, int wanted)
+int cxlmem_pages_alloc(struct cxlmem_part *part, struct page **pages, int wanted)
 {
 	int have = 0;
 
 	while (have < wanted) {
 		unsigned long flags;
-		u64 dpa;
+		u64 address;
 		int n, i;
 
-		spin_lock_irqsave(&d->pool_lock, flags);
-		n = cxlmem_pool_alloc(d->pool, wanted - have, &dpa);
-		spin_unlock_irqrestore(&d->pool_lock, flags);
+		spin_lock_irqsave(&part->lock, flags);
+		n = cxlmem_pool_alloc(part->pool, wanted - have, &address);
+		spin_unlock_irqrestore(&part->lock, flags);
 		if (n <= 0)
 			break;
 		for (i = 0; i < n; i++) {
-			struct page *page = pfn_to_page(PHYS_PFN(d->base + dpa) + i);
+			struct page *page = pfn_to_page(PHYS_PFN(part->map.range.start + address) + i);
 
-			cxlmem_page_init(page, &d->pgmap);
+			/* The module stays while somebody has a page. */
+			__module_get(THIS_MODULE);
+			cxlmem_page_init(page, &part->map);
 			pages[have++] = page;
 		}
 	}
 	return have;
 }
+EXPORT_SYMBOL_GPL(cxlmem_pages_alloc);
 
 /* Gives back a page that cxlmem_pages_alloc() gave and nobody else has seen. */
 void cxlmem_page_discard(struct page *page)
@@ -87,73 +100,81 @@ void cxlmem_page_discard(struct page *page)
 }
 
 /* Takes a page out of use for good: it stays so when its last user is gone. */
-void cxlmem_page_quarantine(struct cxlmem *d, struct page *page)
+void cxlmem_page_quarantine(struct page *page)
 {
+	struct cxlmem_part *part = cxlmem_part_of(page);
 	unsigned long flags;
 
-	spin_lock_irqsave(&d->pool_lock, flags);
-	cxlmem_pool_quarantine(d->pool, cxlmem_dpa(d, page));
-	spin_unlock_irqrestore(&d->pool_lock, flags);
+	spin_lock_irqsave(&part->lock, flags);
+	cxlmem_pool_quarantine(part->pool, cxlmem_in_pool(part, page_to_pfn(page)));
+	spin_unlock_irqrestore(&part->lock, flags);
 }
 
 /* ---- all pages ---- */
 
-/* Brings the pages of one batch home, by the CPU: the device may be what is wrong. Returns how many are still in use. */
-static int cxlmem_evict_batch(struct cxlmem *d, unsigned long pfn, int n, unsigned long *src, unsigned long *dst)
+/* How many of `n` pages are given out. */
+static int cxlmem_in_use(struct cxlmem_part *part, unsigned long pfn, int n)
 {
 	unsigned long flags;
-	bool any = false;
-	int i, left = 0;
+	int i, used = 0;
 
-	spin_lock_irqsave(&d->pool_lock, flags);
-	for (i = 0; i < n && !any; i++)
-		any = cxlmem_pool_in_use(d->pool, ((u64)(pfn + i) << PAGE_SHIFT) - d->base);
-	spin_unlock_irqrestore(&d->pool_lock, flags);
-	if (!any)
+	spin_lock_irqsave(&part->lock, flags);
+	for (i = 0; i < n; i++)
+		used += cxlmem_pool_in_use(part->pool, cxlmem_in_pool(part, pfn + i));
+	spin_unlock_irqrestore(&part->lock, flags);
+	return used;
+}
+
+/* Brings the pages of one batch home, by the CPU: the device may be what is wrong. Returns how many are still in use. */
+static int cxlmem_evict_batch(struct cxlmem_part *part, unsigned long pfn, int n, unsigned long *src, unsigned long *dst)
+{
+	int i;
+
+	if (!cxlmem_in_use(part, pfn, n))
 		return 0;
 	if (migrate_device_range(src, pfn, n))
 		return n;
-	cxlmem_copy_home(d, src, dst, n, NULL, NULL);
+	cxlmem_copy_home(part->d, src, dst, n, NULL, NULL);
 	migrate_device_pages(src, dst, n);
 	for (i = 0; i < n; i++)
 		if (src[i] & MIGRATE_PFN_MIGRATE)
-			atomic64_inc(&d->counters.evicted);
+			atomic64_inc(&part->d->counters.evicted);
 	migrate_device_finalize(src, dst, n);
+	return cxlmem_in_use(part, pfn, n);
+}
 
-	spin_lock_irqsave(&d->pool_lock, flags);
-	for (i = 0; i < n; i++)
-		left += cxlmem_pool_in_use(d->pool, ((u64)(pfn + i) << PAGE_SHIFT) - d->base);
-	spin_unlock_irqrestore(&d->pool_lock, flags);
+/* Brings home what can move. Returns how many pages are still in use. */
+u64 cxlmem_evict_pass(struct cxlmem_part *part)
+{
+	unsigned long *src = kvcalloc(2 * CXLMEM_BATCH, sizeof(*src), GFP_KERNEL | __GFP_NOFAIL);
+	unsigned long pfn = PHYS_PFN(part->map.range.start), end = PHYS_PFN(part->map.range.end + 1);
+	u64 left = 0;
+
+	for (; pfn < end; pfn += CXLMEM_BATCH) {
+		left += cxlmem_evict_batch(part, pfn, min_t(unsigned long, CXLMEM_BATCH, end - pfn), src, src + CXLMEM_BATCH);
+		cond_resched();
+	}
+	kvfree(src);
 	return left;
 }
+EXPORT_SYMBOL_GPL(cxlmem_evict_pass);
 
 /*
  * Brings every page home. remove() cannot refuse: pages that somebody holds on to (a pin, a pipe) are waited for, with a line in the log each
  * second, since memory that goes away under them is the worse outcome.
  */
-void cxlmem_evict(struct cxlmem *d)
+void cxlmem_evict(struct cxlmem_part *part)
 {
-	unsigned long *src = kvcalloc(2 * CXLMEM_BATCH, sizeof(*src), GFP_KERNEL | __GFP_NOFAIL);
-	unsigned long first = PHYS_PFN(d->pgmap.range.start), end = PHYS_PFN(d->pgmap.range.end + 1);
 	unsigned long next_report = jiffies + HZ;
+	u64 left;
 
-	for (;;) {
-		unsigned long pfn;
-		u64 left = 0;
-
-		for (pfn = first; pfn < end; pfn += CXLMEM_BATCH) {
-			left += cxlmem_evict_batch(d, pfn, min_t(unsigned long, CXLMEM_BATCH, end - pfn), src, src + CXLMEM_BATCH);
-			cond_resched();
-		}
-		if (!left)
-			break;
+	while ((left = cxlmem_evict_pass(part))) {
 		if (time_after(jiffies, next_report)) {
-			dev_warn(&d->pdev->dev, "waiting for %llu pages that are pinned; end what pins them\n", left);
+			dev_warn(&part->d->pdev->dev, "waiting for %llu pages that are pinned; end what pins them\n", left);
 			next_report = jiffies + HZ;
 		}
 		msleep(20);
 	}
-	kvfree(src);
 }
 
 /* ---- where the memory is ---- */
@@ -170,8 +191,8 @@ static int cxlmem_found_spm(struct resource *res, void *arg)
 	return 1;
 }
 
-/* Finds the range for the device's `capacity` bytes. */
-static int cxlmem_find_memory(struct cxlmem *d, u64 capacity)
+/* Finds the range for the device's `capacity` bytes; `start` gets the first address that becomes pages. */
+static int cxlmem_find_memory(struct cxlmem *d, u64 capacity, u64 *start)
 {
 	struct device *dev = &d->pdev->dev;
 	struct range range = {};
@@ -190,7 +211,7 @@ static int cxlmem_find_memory(struct cxlmem *d, u64 capacity)
 		d->memory = CXLMEM_MEMORY_SPM;
 		d->base = range.start;
 		bytes = min(capacity, range.end + 1 - range.start);
-		d->pgmap.range.start = d->base;
+		*start = d->base;
 	} else if (want_spm) {
 		return dev_err_probe(dev, -ENODEV, "no specific-purpose memory: use memory=bar, or give spm_start\n");
 	} else {
@@ -200,53 +221,75 @@ static int cxlmem_find_memory(struct cxlmem *d, u64 capacity)
 		d->memory = CXLMEM_MEMORY_BAR;
 		d->base = pci_resource_start(d->pdev, CXLMEM_MEMORY_BAR);
 		bytes = min_t(u64, capacity, pci_resource_len(d->pdev, CXLMEM_MEMORY_BAR));
-		d->pgmap.range.start = d->base + CXLMEM_WINDOW;
+		*start = d->base + CXLMEM_WINDOW;
 	}
-	bytes = ALIGN_DOWN(bytes, SZ_2M);
-	d->pgmap.range.end = d->base + bytes - 1;
-	d->bytes = bytes;
-	if (!IS_ALIGNED(d->base, CXLMEM_HDM_ALIGN) || d->pgmap.range.end <= d->pgmap.range.start)
+	d->bytes = ALIGN_DOWN(bytes, SZ_2M);
+	if (!IS_ALIGNED(d->base, CXLMEM_HDM_ALIGN) || d->base + d->bytes <= *start)
 		return dev_err_probe(dev, -EINVAL, "memory at %#llx, %#llx bytes: not aligned to 256 MiB, or too small\n", d->base, bytes);
 	return 0;
 }
 
-int cxlmem_pages_init(struct cxlmem *d)
+/* Makes pages of [start, start + bytes). */
+static int cxlmem_part_init(struct cxlmem *d, struct cxlmem_part *part, u64 start, u64 bytes)
 {
 	struct device *dev = &d->pdev->dev;
-	u64 start, pages;
+	u64 pages = bytes >> PAGE_SHIFT;
+	int nid = dev_to_node(dev);
 	void *mapped;
-	int ret, nid;
 
-	ret = cxlmem_find_memory(d, d->identity.capacity);
-	if (ret)
-		return ret;
-	start = d->pgmap.range.start;
-	pages = d->bytes >> PAGE_SHIFT;
-	d->pool = vzalloc(cxlmem_pool_bytes(pages));
-	if (!d->pool)
+	part->d = d;
+	spin_lock_init(&part->lock);
+	part->pool = vzalloc(cxlmem_pool_bytes(pages));
+	if (!part->pool)
 		return -ENOMEM;
-	ret = cxlmem_pool_init(d->pool, pages, (start - d->base) >> PAGE_SHIFT);
-	if (ret)
-		return ret;
-	d->region = request_mem_region(start, range_len(&d->pgmap.range), "cxlmem");
-	if (!d->region)
+	cxlmem_pool_init(part->pool, pages);
+	if (!request_mem_region(start, bytes, "cxlmem"))
 		return dev_err_probe(dev, -EBUSY, "memory at %#llx is used by another driver\n", start);
-	d->pgmap.type = MEMORY_DEVICE_COHERENT;
-	d->pgmap.nr_range = 1;
-	d->pgmap.ops = &cxlmem_pgmap_ops;
-	d->pgmap.owner = d;
-	nid = dev_to_node(dev);
-	mapped = memremap_pages(&d->pgmap, nid == NUMA_NO_NODE ? numa_mem_id() : nid);
+	part->map.type = MEMORY_DEVICE_COHERENT;
+	part->map.nr_range = 1;
+	part->map.range.start = start;
+	part->map.range.end = start + bytes - 1;
+	part->map.ops = &cxlmem_pgmap_ops;
+	part->map.owner = part;
+	mapped = memremap_pages(&part->map, nid == NUMA_NO_NODE ? numa_mem_id() : nid);
 	if (IS_ERR(mapped)) {
-		release_mem_region(start, range_len(&d->pgmap.range));
+		release_mem_region(start, bytes);
 		return dev_err_probe(dev, PTR_ERR(mapped), "memory at %#llx cannot become pages\n", start);
 	}
 	return 0;
 }
 
 /* After cxlmem_evict(): nobody has a page. */
+static void cxlmem_part_exit(struct cxlmem_part *part)
+{
+	memunmap_pages(&part->map);
+	release_mem_region(part->map.range.start, range_len(&part->map.range));
+}
+
+int cxlmem_pages_init(struct cxlmem *d)
+{
+	u64 start, share;
+	int ret, n;
+
+	if (parts < 1 || parts > CXLMEM_PARTS)
+		return dev_err_probe(&d->pdev->dev, -EINVAL, "parts=%d: use 1 to %d\n", parts, CXLMEM_PARTS);
+	ret = cxlmem_find_memory(d, d->identity.capacity, &start);
+	if (ret)
+		return ret;
+	share = ALIGN_DOWN((d->base + d->bytes - start) / parts, SZ_2M);
+	for (n = 0; n < parts; n++) {
+		ret = cxlmem_part_init(d, &d->part[n], start + n * share, share);
+		if (ret) {
+			cxlmem_pages_exit(d);
+			return ret;
+		}
+		d->parts++;
+	}
+	return 0;
+}
+
 void cxlmem_pages_exit(struct cxlmem *d)
 {
-	memunmap_pages(&d->pgmap);
-	release_mem_region(d->pgmap.range.start, range_len(&d->pgmap.range));
+	while (d->parts)
+		cxlmem_part_exit(&d->part[--d->parts]);
 }

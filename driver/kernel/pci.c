@@ -95,12 +95,14 @@ static irqreturn_t cxlmem_interrupt(int irq, void *device)
 static void cxlmem_release(struct kref *refs)
 {
 	struct cxlmem *d = container_of(refs, struct cxlmem, refs);
+	int n;
 
 	if (d->index >= 0)
 		ida_free(&cxlmem_ids, d->index);
 	kvfree(d->moves);
 	kvfree(d->engine);
-	vfree(d->pool);
+	for (n = 0; n < CXLMEM_PARTS; n++)
+		vfree(d->part[n].pool);
 	pci_dev_put(d->pdev);
 	kfree(d);
 }
@@ -120,7 +122,6 @@ static struct cxlmem *cxlmem_new(struct pci_dev *pdev)
 	d->pdev = pci_dev_get(pdev);
 	init_rwsem(&d->gone);
 	mutex_init(&d->engine_lock);
-	spin_lock_init(&d->pool_lock);
 	init_waitqueue_head(&d->irq_wait);
 	d->index = ida_alloc(&cxlmem_ids, GFP_KERNEL);
 	d->engine = kvzalloc(cxlmem_engine_bytes(), GFP_KERNEL);
@@ -252,6 +253,7 @@ put:
 static void cxlmem_remove(struct pci_dev *pdev)
 {
 	struct cxlmem *d = pci_get_drvdata(pdev);
+	int n;
 
 	cxlmem_debugfs_remove(d);
 	cxlmem_node_remove(d);
@@ -259,7 +261,13 @@ static void cxlmem_remove(struct pci_dev *pdev)
 	down_write(&d->gone);
 	d->dead = true;
 	up_write(&d->gone);
-	cxlmem_evict(d);
+	for (n = 0; atomic_read(&d->lent); n++) {
+		if (n % 10 == 0)
+			dev_warn(&pdev->dev, "another module uses the memory: unload cxlmem_hmm\n");
+		msleep(100);
+	}
+	for (n = 0; n < d->parts; n++)
+		cxlmem_evict(&d->part[n]);
 	cxlmem_hardware_exit(d);
 	cxlmem_pages_exit(d);
 	pci_set_drvdata(pdev, NULL);
@@ -280,6 +288,10 @@ static int cxlmem_suspend(struct device *dev)
 }
 static DEFINE_SIMPLE_DEV_PM_OPS(cxlmem_pm, cxlmem_suspend, NULL);
 
+static bool unbind;
+module_param(unbind, bool, 0444);
+MODULE_PARM_DESC(unbind, "allow bind and unbind through sysfs, which waits for pinned pages without end: for tests");
+
 static struct pci_driver cxlmem_driver = {
 	.name = "cxlmem",
 	.id_table = cxlmem_ids_table,
@@ -296,6 +308,7 @@ static int __init cxlmem_init(void)
 	if (ret)
 		return ret;
 	cxlmem_debugfs_init();
+	cxlmem_driver.driver.suppress_bind_attrs = !unbind;
 	ret = pci_register_driver(&cxlmem_driver);
 	if (ret) {
 		cxlmem_debugfs_exit();

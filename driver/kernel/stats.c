@@ -12,12 +12,13 @@ static struct dentry *cxlmem_debugfs;
 void cxlmem_stats(struct cxlmem *d, struct cxlmem_stats *stats)
 {
 	struct cxlmem_counters *c = &d->counters;
+	struct cxlmem_part *part = &d->part[0];
 	struct cxlmem_pool_stats pool;
 	unsigned long flags;
 
-	spin_lock_irqsave(&d->pool_lock, flags);
-	cxlmem_pool_stats(d->pool, &pool);
-	spin_unlock_irqrestore(&d->pool_lock, flags);
+	spin_lock_irqsave(&part->lock, flags);
+	cxlmem_pool_stats(part->pool, &pool);
+	spin_unlock_irqrestore(&part->lock, flags);
 	*stats = (struct cxlmem_stats){
 		.pages = pool.pages,
 		.free = pool.free,

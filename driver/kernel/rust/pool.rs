@@ -4,10 +4,8 @@ use crate::errno;
 use core::ffi::{c_int, c_void};
 use cxlmem_driver_core::{Extent, OwnerId, PagePool, PageSlot, PAGE_BYTES};
 
-/// Pages that were given to processes.
+/// All pages that are given out: who has them is the kernel's to know.
 const OWNER: OwnerId = 1;
-/// Pages that never are: the trapped window.
-const RESERVED: OwnerId = 2;
 
 type Pool = PagePool<&'static mut [PageSlot]>;
 
@@ -26,31 +24,21 @@ pub extern "C" fn cxlmem_pool_bytes(pages: usize) -> usize {
     size_of::<Pool>().saturating_add(size_of::<PageSlot>().saturating_mul(pages))
 }
 
-/// Makes the pool, with the first `reserved` pages taken.
+/// Makes a pool of free pages. Its addresses are bytes from the first page of its range.
 ///
 /// # Safety
 /// `pool` points to [`cxlmem_pool_bytes`] writable bytes, aligned to 16, that stay until the pool is used no more.
 #[no_mangle]
-pub unsafe extern "C" fn cxlmem_pool_init(pool: *mut c_void, pages: usize, reserved: u32) -> c_int {
+pub unsafe extern "C" fn cxlmem_pool_init(pool: *mut c_void, pages: usize) {
     // SAFETY: the caller's; the slots follow the object, whose size is a multiple of their alignment.
-    let pool = unsafe {
+    unsafe {
         let slots = pool.cast::<u8>().add(size_of::<Pool>()).cast::<PageSlot>();
         for n in 0..pages {
             slots.add(n).write(PageSlot::Free);
         }
-        let pool = pool.cast::<Pool>();
-        pool.write(PagePool::new(core::slice::from_raw_parts_mut(slots, pages)));
-        &mut *pool
-    };
-    if reserved == 0 {
-        return 0;
+        let slots = core::slice::from_raw_parts_mut(slots, pages);
+        pool.cast::<Pool>().write(PagePool::new(slots));
     }
-    let extent = Extent {
-        dpa: 0,
-        pages: reserved,
-    };
-    pool.reserve(RESERVED, extent)
-        .map_or_else(errno::of_pool, |()| 0)
 }
 
 /// The pool behind C's pointer.
@@ -62,17 +50,21 @@ unsafe fn object<'a>(pool: *mut c_void) -> &'a mut Pool {
     unsafe { &mut *pool.cast::<Pool>() }
 }
 
-/// Takes up to `wanted` contiguous pages: their number, with the first one's DPA in `dpa`, or a negative errno.
+/// Takes up to `wanted` contiguous pages: their number, with the first one's in `address`, or a negative errno.
 ///
 /// # Safety
-/// As all functions here; `dpa` is writable.
+/// As all functions here; `address` is writable.
 #[no_mangle]
-pub unsafe extern "C" fn cxlmem_pool_alloc(pool: *mut c_void, wanted: u32, dpa: *mut u64) -> c_int {
+pub unsafe extern "C" fn cxlmem_pool_alloc(
+    pool: *mut c_void,
+    wanted: u32,
+    address: *mut u64,
+) -> c_int {
     // SAFETY: the caller's.
     match unsafe { object(pool) }.alloc(OWNER, wanted) {
         Ok(extent) => {
             // SAFETY: the caller's.
-            unsafe { *dpa = extent.dpa };
+            unsafe { *address = extent.dpa };
             extent.pages as c_int
         }
         Err(error) => errno::of_pool(error),
@@ -84,8 +76,11 @@ pub unsafe extern "C" fn cxlmem_pool_alloc(pool: *mut c_void, wanted: u32, dpa: 
 /// # Safety
 /// As all functions here.
 #[no_mangle]
-pub unsafe extern "C" fn cxlmem_pool_free(pool: *mut c_void, dpa: u64) -> c_int {
-    let page = Extent { dpa, pages: 1 };
+pub unsafe extern "C" fn cxlmem_pool_free(pool: *mut c_void, address: u64) -> c_int {
+    let page = Extent {
+        dpa: address,
+        pages: 1,
+    };
     // SAFETY: the caller's.
     let freed = unsafe { object(pool) }.free(OWNER, page);
     freed.map_or_else(errno::of_pool, |()| 0)
@@ -96,8 +91,11 @@ pub unsafe extern "C" fn cxlmem_pool_free(pool: *mut c_void, dpa: u64) -> c_int 
 /// # Safety
 /// As all functions here.
 #[no_mangle]
-pub unsafe extern "C" fn cxlmem_pool_quarantine(pool: *mut c_void, dpa: u64) -> c_int {
-    let page = Extent { dpa, pages: 1 };
+pub unsafe extern "C" fn cxlmem_pool_quarantine(pool: *mut c_void, address: u64) -> c_int {
+    let page = Extent {
+        dpa: address,
+        pages: 1,
+    };
     // SAFETY: the caller's.
     let gone = unsafe { object(pool) }.quarantine(page);
     gone.map_or_else(errno::of_pool, |()| 0)
@@ -108,9 +106,9 @@ pub unsafe extern "C" fn cxlmem_pool_quarantine(pool: *mut c_void, dpa: u64) -> 
 /// # Safety
 /// As all functions here.
 #[no_mangle]
-pub unsafe extern "C" fn cxlmem_pool_in_use(pool: *mut c_void, dpa: u64) -> bool {
+pub unsafe extern "C" fn cxlmem_pool_in_use(pool: *mut c_void, address: u64) -> bool {
     // SAFETY: the caller's.
-    let slot = unsafe { object(pool) }.slot(dpa - dpa % PAGE_BYTES);
+    let slot = unsafe { object(pool) }.slot(address - address % PAGE_BYTES);
     matches!(slot, Ok(PageSlot::Owned { owner: OWNER, .. }))
 }
 

@@ -1,0 +1,153 @@
+/* What the guest's test programs share: checks that say where, memory, the device's calls. */
+#ifndef GUEST_CXL_H
+#define GUEST_CXL_H
+
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../../driver/kernel/uapi/cxlmem.h"
+
+#define PAGE 4096UL
+
+/* A test fails by exiting its process: the runner prints FAIL with what is said here. */
+#define FAIL(...)                                            \
+	do {                                                 \
+		char why[200];                               \
+		snprintf(why, sizeof(why), __VA_ARGS__);     \
+		fail(__FILE__, __LINE__, why);               \
+	} while (0)
+#define CHECK(condition)                                     \
+	do {                                                 \
+		if (!(condition))                            \
+			FAIL("%s (errno %d)", #condition, errno); \
+	} while (0)
+#define SKIP(why) skip(why)
+
+extern int said_fd;
+
+static inline void say(char kind, const char *what)
+{
+	dprintf(said_fd, "%c%s", kind, what);
+}
+
+static inline void fail(const char *file, int line, const char *why)
+{
+	char text[300];
+
+	snprintf(text, sizeof(text), "%s:%d: %s", strrchr(file, '/') ? strrchr(file, '/') + 1 : file, line, why);
+	say('F', text);
+	_exit(1);
+}
+
+static inline void skip(const char *why)
+{
+	say('S', why);
+	_exit(0);
+}
+
+/* A test: a function in a process of its own, ended after `seconds`. */
+struct test {
+	const char *name;
+	void (*run)(void);
+	int seconds;
+};
+
+int run_tests(const struct test *tests, int count, int argc, char **argv);
+
+static inline int open_device(void)
+{
+	int fd = open("/dev/cxlmem0", O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		FAIL("/dev/cxlmem0: %s", strerror(errno));
+	return fd;
+}
+
+static inline void *map_pages(unsigned long pages)
+{
+	void *p = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		FAIL("mmap of %lu pages: %s", pages, strerror(errno));
+	return p;
+}
+
+/* A value for each word that says where it belongs. */
+static inline uint64_t word_at(uint64_t seed, uint64_t n)
+{
+	uint64_t x = (seed << 32) + n + 0x9E3779B97F4A7C15ull;
+
+	x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ull;
+	x = (x ^ (x >> 27)) * 0x94D049BB133111EBull;
+	return x ^ (x >> 31);
+}
+
+static inline void fill(void *p, unsigned long pages, uint64_t seed)
+{
+	uint64_t *w = p;
+
+	for (unsigned long n = 0; n < pages * PAGE / 8; n++)
+		w[n] = word_at(seed, n);
+}
+
+static inline void check_fill(const void *p, unsigned long pages, uint64_t seed)
+{
+	const volatile uint64_t *w = p;
+
+	for (unsigned long n = 0; n < pages * PAGE / 8; n++)
+		if (w[n] != word_at(seed, n))
+			FAIL("word %lu of page %lu is %#lx, not %#lx", n % (PAGE / 8), n / (PAGE / 8), (long)w[n], (long)word_at(seed, n));
+}
+
+/* Migrates; returns pages moved, or a negative errno. */
+static inline long migrate(int fd, void *p, unsigned long pages, uint32_t flags, uint8_t *results)
+{
+	struct cxlmem_migrate m = {
+		.addr = (uintptr_t)p, .npages = pages, .flags = flags, .results = (uintptr_t)results,
+	};
+
+	if (ioctl(fd, CXLMEM_IOC_MIGRATE, &m))
+		return -errno;
+	return m.moved;
+}
+
+static inline long on_device(int fd, void *p, unsigned long pages)
+{
+	uint8_t *where = calloc(pages, 1);
+	struct cxlmem_query q = { .addr = (uintptr_t)p, .npages = pages, .where = (uintptr_t)where };
+	int ret = ioctl(fd, CXLMEM_IOC_QUERY, &q);
+
+	free(where);
+	return ret ? -errno : (long)q.on_device;
+}
+
+static inline struct cxlmem_stats stats_of(int fd)
+{
+	struct cxlmem_stats s;
+
+	CHECK(!ioctl(fd, CXLMEM_IOC_STATS, &s));
+	return s;
+}
+
+/* All device pages are free again, within a second: freeing may lag behind. */
+static inline void check_all_free(int fd, uint64_t expected)
+{
+	for (int n = 0; n < 100; n++) {
+		if (stats_of(fd).free == expected)
+			return;
+		usleep(10000);
+	}
+	FAIL("%llu device pages are free, not %llu", (unsigned long long)stats_of(fd).free, (unsigned long long)expected);
+}
+
+#endif

@@ -7,6 +7,7 @@ use cxlmem_sim::coherent::cuts::{self, Cuts};
 use cxlmem_sim::coherent::litmus;
 use cxlmem_sim::coherent::rtl::{reachable, RtlDevice, RtlOptions};
 use cxlmem_sim::coherent::workload::{hunt, run, Report, Setup};
+use cxlmem_sim::coherent::AgentOptions;
 use cxlmem_sim::rng::{seed_from_env, Rng};
 use cxlmem_sim::{Faults, WireFaults};
 use std::time::Instant;
@@ -89,7 +90,7 @@ fn slow_coherent_rtl_link_cuts_keep_every_line_that_is_not_named() {
             ..RtlOptions::default()
         };
         let device = RtlDevice::new(&setup, options).expect("a controller that comes up");
-        let cut = |d: &mut RtlDevice| d.cut_link().map_err(|e| e.to_string());
+        let cut = |b: &mut Bench<RtlDevice>| b.device.cut_link().map_err(|e| e.to_string());
         match cuts::run(device, setup.device.policy, 20, &mut rng, cut) {
             Ok(more) => all += more,
             Err(e) => panic!("CXLMEM_SEED={seed:#x}: {e}"),
@@ -97,6 +98,43 @@ fn slow_coherent_rtl_link_cuts_keep_every_line_that_is_not_named() {
     }
     println!("{all:?}");
     assert!(all.failed > 100 && all.named > 0 && all.old > 0, "{all:?}");
+}
+
+/// The device hangs in the middle of whatever is under way: every operation of a core ends by the agent's time-out, and when the device
+/// lives again and the link starts anew, every line that the agent does not name as lost has its value.
+#[test]
+fn slow_coherent_rtl_a_hung_device_ends_every_operation() {
+    let (seed, mut rng) = seeds(0x4A_46);
+    let bound = 17 * AgentOptions::default().timeout;
+    let mut all = Cuts::default();
+    for n in 0..8 {
+        let mut setup = Setup::hot(rng.next_u64(), 0);
+        setup.device.ports = cuts::PORTS;
+        let options = RtlOptions {
+            config: ["full", "sim"][n % 2],
+            stride: [1, 1024][n % 2],
+            ..RtlOptions::default()
+        };
+        let device = RtlDevice::new(&setup, options).expect("a controller that comes up");
+        let hang = |b: &mut Bench<RtlDevice>| {
+            b.device.system_mut().set_hung(true);
+            let end = b.now() + bound;
+            while (0..cuts::CORES).any(|core| b.agent.is_busy(core)) {
+                if b.now() > end {
+                    return Err(format!("an operation is under way {bound} cycles after"));
+                }
+                b.cycle().map_err(|e| e.to_string())?;
+            }
+            b.device.system_mut().set_hung(false);
+            b.device.cut_link().map_err(|e| e.to_string())
+        };
+        match cuts::run(device, setup.device.policy, 10, &mut rng, hang) {
+            Ok(more) => all += more,
+            Err(e) => panic!("CXLMEM_SEED={seed:#x}: {e}"),
+        }
+    }
+    println!("{all:?}");
+    assert!(all.failed > 50, "{all:?}");
 }
 
 /// The physical layer re-initialises again and again, in the middle of whatever is under way, and nothing of it shows.

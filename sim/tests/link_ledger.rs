@@ -1,7 +1,13 @@
 //! A million flits over a wire with faults: every message delivered once, by both ends' counts, and every read compared. Replay with `CXLMEM_SEED`.
 
 use cxlmem_protocol::flit::Direction;
+use cxlmem_protocol::hdm_db::host::Row;
+use cxlmem_protocol::msg::{M2sBiRsp, M2sBiRspOpcode, M2sReq, M2sReqOpcode};
+use cxlmem_protocol::regs;
 use cxlmem_sim::home::golden::LINE;
+use cxlmem_sim::home::HomeOptions;
+use cxlmem_sim::link::Response;
+use cxlmem_sim::port::{Keep, PortError, PortOp};
 use cxlmem_sim::rng::{seed_from_env, Rng};
 use cxlmem_sim::workload::{Counted, Ledger};
 use cxlmem_sim::{Faults, Op, Options, System, WireFaults};
@@ -101,5 +107,137 @@ fn a_million_flits_with_every_fault_and_sequence_numbers() {
     for way in [l.to_device, l.to_host] {
         assert!(way.damaged > 2_000 && way.lost > 300 && way.repeated > 300 && way.swapped > 300);
         assert_eq!(way.escaped, 0);
+    }
+}
+
+/// One operation during which a flit is lost, or comes twice, on a link without sequence numbers; what the ledger says of it.
+fn losses_of(op: Op, direction: Direction, twice: bool) -> Vec<String> {
+    let home = HomeOptions {
+        timeout: 1_000,
+        ..Default::default()
+    };
+    let mut s = System::new(
+        "sim",
+        Options {
+            home,
+            ..Default::default()
+        },
+    )
+    .unwrap();
+    s.bring_up().unwrap();
+    assert!(!s.link().has_seq());
+    let (base, _) = s.hdm_window();
+    s.operate(base, Op::write([1; 64])).unwrap();
+    s.run(200);
+    let before = Counted::of(&mut s).unwrap();
+    if twice {
+        let faults = WireFaults {
+            repeat: 1.0,
+            ..Default::default()
+        };
+        s.link_mut().set_faults(match direction {
+            Direction::M2s => Faults {
+                m2s: faults,
+                ..Default::default()
+            },
+            Direction::S2m => Faults {
+                s2m: faults,
+                ..Default::default()
+            },
+        });
+        let ticket = s.issue(base, op).unwrap();
+        s.run_until(100, "a repeated flit", |s| {
+            s.link().wire_counters(direction).repeated > 0
+        })
+        .unwrap();
+        s.link_mut().set_faults(Faults::default());
+        s.wait(ticket).unwrap();
+    } else {
+        s.link_mut().drop_next(direction);
+        s.operate(base, op).unwrap_err();
+    }
+    s.run(1_000);
+    Counted::of(&mut s).unwrap().since(&before).losses()
+}
+
+/// The ledger can tell: what it says when a message is lost or doubled, one kind after the other (cxl-mem 8.4: without SEQ nobody else does).
+#[test]
+fn a_message_that_is_lost_or_comes_twice_is_in_the_ledger() {
+    let unanswered = "1 operations without a response".to_string();
+    let lost = |what: &str| vec![format!("{what}: 1 sent, 0 delivered"), unanswered.clone()];
+    assert_eq!(losses_of(Op::READ, Direction::M2s, false), lost("Req"));
+    let of_ndr = losses_of(Op::write([2; 64]), Direction::S2m, false);
+    assert_eq!(of_ndr, lost("NDR"));
+    // Of messages with data the rest still comes, and means nothing.
+    for (op, direction, what) in [
+        (Op::write([2; 64]), Direction::M2s, "RwD"),
+        (Op::READ, Direction::S2m, "DRS"),
+    ] {
+        let said = losses_of(op, direction, false);
+        let first = format!("{what}: 1 sent, 0 delivered");
+        assert!(
+            said.contains(&first) && said.contains(&unanswered),
+            "{said:?}"
+        );
+    }
+    let said = losses_of(Op::READ, Direction::M2s, true);
+    assert_eq!(said[0], "Req: 1 sent, 2 delivered");
+    assert!(said.contains(&"1 responses that no operation waits for".to_string()));
+}
+
+/// The same of a snoop and of its answer.
+#[test]
+fn a_snoop_or_an_answer_that_is_lost_is_in_the_ledger() {
+    for direction in [Direction::S2m, Direction::M2s] {
+        let mut s = System::new(
+            "full",
+            Options {
+                device_coherent: true,
+                ..Default::default()
+            },
+        )
+        .unwrap();
+        s.bring_up().unwrap();
+        s.replace_home();
+        s.mmio_write32(regs::SnoopTimeout::OFFSET, 500).unwrap();
+        let (base, _) = s.hdm_window();
+        let request = Row::RdA.request();
+        assert!(s.link_mut().send_req(&M2sReq {
+            opcode: M2sReqOpcode::MemRd,
+            meta_field: request.meta_field,
+            meta_value: request.meta_value,
+            snp_type: request.snp_type,
+            address: base,
+            ..Default::default()
+        }));
+        s.run(500);
+        while s.take_response().is_some() {}
+        let before = Counted::of(&mut s).unwrap();
+        if direction == Direction::S2m {
+            s.link_mut().drop_next(direction);
+        }
+        s.port_mut().issue(0, PortOp::Load(Keep::Nothing));
+        let done = loop {
+            s.run(1);
+            if let Some(Response::BiSnp(snoop)) = s.take_response() {
+                s.link_mut().drop_next(Direction::M2s);
+                assert!(s.link_mut().send_birsp(&M2sBiRsp {
+                    opcode: M2sBiRspOpcode::BiRspI,
+                    bi_tag: snoop.bi_tag,
+                    ..Default::default()
+                }));
+            }
+            assert!(s.now() < 1_000_000, "the access does not end");
+            if let Some(done) = s.port_mut().poll() {
+                break done;
+            }
+        };
+        assert_eq!(done.result, Err(PortError::NotReleased));
+        let what = match direction {
+            Direction::S2m => "BISnp",
+            Direction::M2s => "BIRsp",
+        };
+        let said = Counted::of(&mut s).unwrap().since(&before).losses();
+        assert_eq!(said, [format!("{what}: 1 sent, 0 delivered")]);
     }
 }

@@ -211,6 +211,11 @@ impl Agent {
             .is_some_and(|c| c.active.is_none() && c.result.is_none())
     }
 
+    /// True while an operation of the core is under way.
+    pub fn is_busy(&self, core: usize) -> bool {
+        self.cores.get(core).is_some_and(|c| c.active.is_some())
+    }
+
     /// Starts an operation of a core on `len` bytes at `address` (host physical).
     ///
     /// # Errors

@@ -10,7 +10,8 @@ use cxlmem_protocol::hdm_db::Policy;
 pub const LINES: u64 = 6;
 /// Ports of the device that write.
 pub const PORTS: usize = 2;
-const CORES: usize = 3;
+/// Cores that write.
+pub const CORES: usize = 3;
 const ACTORS: usize = CORES + PORTS;
 /// Cycles in which an operation must have ended after a cut, with an error or without.
 const BOUND: u64 = 10_000;
@@ -37,8 +38,8 @@ impl std::ops::AddAssign for Cuts {
     }
 }
 
-/// Every core writes a word of its own in every line, rising; so do the ports. `cut` loses the link and brings it up again; it is called
-/// `cuts` times, at random moments.
+/// Every core writes a word of its own in every line, rising; so do the ports. `cut` loses the link and brings it up again, or lets time go
+/// by with a device that does nothing first; it is called `cuts` times, at random moments.
 ///
 /// # Errors
 /// What is wrong, for a person.
@@ -47,7 +48,7 @@ pub fn run<E: Endpoint>(
     policy: Policy,
     cuts: u64,
     rng: &mut Rng,
-    mut cut: impl FnMut(&mut E) -> Result<(), String>,
+    mut cut: impl FnMut(&mut Bench<E>) -> Result<(), String>,
 ) -> Result<Cuts, String> {
     let agent = AgentOptions {
         cores: CORES,
@@ -84,7 +85,7 @@ pub fn run<E: Endpoint>(
             bench.cycle().map_err(|e| e.to_string())?;
         }
         sum.cuts += 1;
-        cut(&mut bench.device)?;
+        cut(&mut bench)?;
         if let Some(shadow) = &mut bench.shadow {
             shadow.lose_link();
         }

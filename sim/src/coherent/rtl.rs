@@ -287,8 +287,9 @@ impl Endpoint for RtlDevice {
     fn step(&mut self) {
         self.system.cycle();
         self.port_outcomes();
-        self.until_look -= 1;
-        if self.until_look == 0 {
+        self.until_look = self.until_look.saturating_sub(1);
+        // A device that hangs answers nobody: to look at it would take as long as the time-out of CXL.io.
+        if self.until_look == 0 && !self.system.is_hung() {
             self.until_look = LOOK;
             if self.system.link().has_failed() {
                 let faults = self.system.options().faults;

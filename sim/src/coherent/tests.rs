@@ -295,8 +295,8 @@ fn coherent_link_loss_keeps_every_line_that_is_not_named() {
             ..DeviceOptions::default()
         };
         let device = ModelDevice::new(options);
-        let cut = |d: &mut ModelDevice| {
-            d.lose_link();
+        let cut = |b: &mut Bench<ModelDevice>| {
+            b.device.lose_link();
             Ok(())
         };
         match cuts::run(device, options.policy, 5, &mut rng, cut) {

@@ -357,6 +357,11 @@ impl System {
         self.hung = hung;
     }
 
+    /// Whether the device hangs ([`System::set_hung`]).
+    pub fn is_hung(&self) -> bool {
+        self.hung
+    }
+
     /// The model, for pins and recordings.
     pub fn dut_mut(&mut self) -> &mut Dut {
         &mut self.dut

@@ -5,185 +5,16 @@ use cxlmem_protocol::engine::{Completion, Descriptor, Opcode, Status};
 use cxlmem_protocol::hdm_db::host::Row;
 use cxlmem_protocol::hdm_db::Op;
 use cxlmem_protocol::msg::{
-    M2sBiRsp, M2sBiRspOpcode, M2sReq, M2sRwd, M2sRwdOpcode, MetaField, MetaValue, S2mBiSnp,
-    S2mBiSnpOpcode, S2mDrsOpcode, S2mNdr, S2mNdrOpcode,
+    M2sBiRspOpcode, M2sReq, MetaField, MetaValue, S2mBiSnp, S2mBiSnpOpcode, S2mNdrOpcode,
 };
 use cxlmem_protocol::regs;
 use cxlmem_sim::link::Response;
-use cxlmem_sim::port::{Keep, PortDone, PortError, PortOp};
+use cxlmem_sim::port::{Keep, PortError, PortOp};
 use cxlmem_sim::{Options, System};
 
-type Line = [u8; 64];
+mod hand;
 
-/// Cycles that nothing here takes.
-const BOUND: u64 = 5_000;
-
-/// A host that says exactly what the test says.
-struct Hand {
-    s: System,
-    ndrs: Vec<S2mNdr>,
-    drss: Vec<(u16, bool, Line)>,
-    snoops: Vec<S2mBiSnp>,
-}
-
-impl Hand {
-    fn new(config: &str) -> Self {
-        let mut s = System::new(
-            config,
-            Options {
-                device_coherent: true,
-                ..Default::default()
-            },
-        )
-        .unwrap();
-        s.bring_up().unwrap();
-        s.replace_home();
-        Self {
-            s,
-            ndrs: Vec::new(),
-            drss: Vec::new(),
-            snoops: Vec::new(),
-        }
-    }
-
-    fn address(&self, line: u64) -> u64 {
-        self.s.hdm_window().0 + line * 64
-    }
-
-    fn step(&mut self) {
-        self.s.cycle();
-        while let Some(r) = self.s.take_response() {
-            match r {
-                Response::Ndr(n) => self.ndrs.push(n),
-                Response::Drs(d, line) => {
-                    assert_eq!(d.opcode, S2mDrsOpcode::MemData);
-                    self.drss.push((d.tag, d.poison, line));
-                }
-                Response::BiSnp(b) => self.snoops.push(b),
-            }
-        }
-    }
-
-    fn until(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
-        for _ in 0..BOUND {
-            if done(self) {
-                return;
-            }
-            self.step();
-        }
-        panic!("{what}: not within {BOUND} cycles");
-    }
-
-    fn quiet(&mut self, cycles: u64) {
-        (0..cycles).for_each(|_| self.step());
-    }
-
-    fn send(&mut self, row: Row, line: u64, tag: u16, data: Line) {
-        let r = row.request();
-        let address = self.address(line);
-        match r.op {
-            Op::Req(opcode) => {
-                assert!(self.s.link_mut().send_req(&M2sReq {
-                    opcode,
-                    meta_field: r.meta_field,
-                    meta_value: r.meta_value,
-                    snp_type: r.snp_type,
-                    tag,
-                    address,
-                    ..Default::default()
-                }));
-            }
-            Op::Rwd(opcode) => {
-                let header = M2sRwd {
-                    opcode,
-                    meta_field: r.meta_field,
-                    meta_value: r.meta_value,
-                    snp_type: r.snp_type,
-                    tag,
-                    address,
-                    ..Default::default()
-                };
-                assert!(self.s.link_mut().send_rwd(header, data, u64::MAX));
-            }
-        }
-    }
-
-    fn conflict(&mut self, line: u64, tag: u16) {
-        let header = M2sRwd {
-            opcode: M2sRwdOpcode::BiConflict,
-            tag,
-            address: self.address(line),
-            ..Default::default()
-        };
-        assert!(self.s.link_mut().send_rwd(header, [0; 64], u64::MAX));
-    }
-
-    fn answer(&mut self, snoop: &S2mBiSnp, opcode: M2sBiRspOpcode) {
-        assert!(self.s.link_mut().send_birsp(&M2sBiRsp {
-            opcode,
-            bi_id: snoop.bi_id,
-            bi_tag: snoop.bi_tag,
-            low_addr: (snoop.address >> 6) as u8 & 3,
-        }));
-    }
-
-    /// The completion of `tag`.
-    fn ndr(&mut self, tag: u16) -> S2mNdr {
-        self.until("the completion", |h| h.ndrs.iter().any(|n| n.tag == tag));
-        let at = self.ndrs.iter().position(|n| n.tag == tag).unwrap();
-        self.ndrs.remove(at)
-    }
-
-    fn data(&mut self, tag: u16) -> Line {
-        self.until("the data", |h| h.drss.iter().any(|d| d.0 == tag));
-        let at = self.drss.iter().position(|d| d.0 == tag).unwrap();
-        let (_, poison, line) = self.drss.remove(at);
-        assert!(!poison);
-        line
-    }
-
-    fn snoop(&mut self) -> S2mBiSnp {
-        self.until("a snoop", |h| !h.snoops.is_empty());
-        self.snoops.remove(0)
-    }
-
-    /// Takes a line with this row; the grant.
-    fn take(&mut self, row: Row, line: u64) -> S2mNdrOpcode {
-        self.send(row, line, 7, [0; 64]);
-        self.data(7);
-        self.ndr(7).opcode
-    }
-
-    fn port(&mut self, line: u64, op: PortOp) {
-        self.s.port_mut().issue(line, op);
-    }
-
-    fn port_done(&mut self) -> PortDone {
-        let mut got = None;
-        self.until("the port's outcome", |h| {
-            got = h.s.port_mut().poll();
-            got.is_some()
-        });
-        got.unwrap()
-    }
-
-    fn register(&mut self, offset: u32) -> u32 {
-        self.s.mmio_read32(offset).unwrap()
-    }
-
-    /// Nothing was logged, nothing is left over.
-    fn end(mut self) {
-        self.quiet(300);
-        assert!(self.ndrs.is_empty(), "{:?}", self.ndrs);
-        assert!(self.drss.is_empty() && self.snoops.is_empty());
-        assert_eq!(self.register(regs::RxProtocolErrors::OFFSET), 0);
-        assert_eq!(self.register(regs::RasUncStatus::OFFSET), 0);
-    }
-}
-
-fn word(line: &Line, n: usize) -> u64 {
-    u64::from_le_bytes(line[n * 8..][..8].try_into().unwrap())
-}
+use hand::{word, Hand, Ring};
 
 #[test]
 fn grants_and_the_stored_state() {
@@ -592,34 +423,16 @@ fn what_the_host_may_not_do_is_answered_and_logged() {
     assert_eq!(h.ndr(3).meta_value, MetaValue::S);
 }
 
-/// A ring of one kind of descriptor at a time, run by hand; the host answers every snoop of a line that it holds as `E`.
+/// One descriptor, to its end; the host answers snoops by `answer`.
 fn engine(h: &mut Hand, d: Descriptor, mut answer: impl FnMut(&mut Hand, &S2mBiSnp)) -> Completion {
-    let ring = h.s.dma_alloc(256).unwrap();
-    let records = h.s.dma_alloc(128).unwrap();
-    h.s.mmio_write32(regs::EngCtrl::OFFSET, regs::EngCtrl::SOFT_RESET.mask())
-        .unwrap();
-    h.quiet(500);
-    h.s.dma_write(ring, &d.pack()).unwrap();
-    for (register, value) in [
-        (regs::EngRingLo::OFFSET, ring as u32),
-        (regs::EngRingHi::OFFSET, (ring >> 32) as u32),
-        (regs::EngCplLo::OFFSET, records as u32),
-        (regs::EngCplHi::OFFSET, (records >> 32) as u32),
-        (regs::EngRingLog2::OFFSET, 2),
-        (regs::EngCtrl::OFFSET, regs::EngCtrl::ENABLE.mask()),
-        (regs::EngTail::OFFSET, 1),
-    ] {
-        h.s.mmio_write32(register, value).unwrap();
-    }
+    let ring = Ring::start(&mut h.s, &d);
     for _ in 0..100_000 {
         h.step();
         if let Some(snoop) = h.snoops.pop() {
             answer(h, &snoop);
         }
-        let mut bytes = [0; 32];
-        h.s.dma_read(records, &mut bytes).unwrap();
-        let c = Completion::unpack(&bytes);
-        if c.phase & 1 == 1 {
+        if let Some(c) = ring.poll(&h.s) {
+            ring.free(&mut h.s);
             return c;
         }
     }

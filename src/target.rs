@@ -1,7 +1,11 @@
 //! What `--target` names: the simulator as a transport of the driver.
 
+use std::sync::Arc;
+
 use anyhow::Result;
-use cxlmem_driver::{HpaWindow, Intent, MsiMessage, Transport, TransportError};
+use cxlmem_driver::{
+    ChangedLine, HpaWindow, Intent, MsiMessage, PageHolder, Transport, TransportError,
+};
 use cxlmem_hdl::Config;
 use cxlmem_sim::home::HomeError;
 use cxlmem_sim::system::{Access, Options, System, SystemError};
@@ -222,6 +226,24 @@ impl Transport for SimTarget {
         self.system
             .read_lines(hpa, right(intent), lines)
             .map_err(|e| failed("line read", hpa, bytes, e))
+    }
+
+    fn device_coherent(&mut self, pages: Arc<dyn PageHolder>) -> Answer<()> {
+        let recall = move |hpa| pages.recall(hpa);
+        self.system.use_coherent_host(Some(Box::new(recall)));
+        Ok(())
+    }
+
+    fn lines_return(&mut self, lines: &[ChangedLine]) -> Answer<()> {
+        let (address, bytes) = (lines.first().map_or(0, |l| l.0), lines.len() * LINE);
+        let result = if self.system.has_coherent_host() {
+            self.system.return_lines(lines)
+        } else {
+            lines
+                .iter()
+                .try_for_each(|(hpa, line)| self.system.write_line(*hpa, line))
+        };
+        result.map_err(|e| failed("return of lines", address, bytes as u64, e))
     }
 
     fn irq_message(&mut self, vector: u16) -> Answer<Option<MsiMessage>> {

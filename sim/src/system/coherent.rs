@@ -151,7 +151,8 @@ impl System {
         }));
     }
 
-    pub(super) fn has_coherent_host(&self) -> bool {
+    /// Whether cores with caches are the home agent ([`System::use_coherent_host`]).
+    pub fn has_coherent_host(&self) -> bool {
         self.coherent.is_some()
     }
 

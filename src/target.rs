@@ -14,12 +14,17 @@ use pcie_sim::host::RequestError;
 
 use crate::cli::usage;
 
+#[cfg(test)]
+mod coherent;
+
 /// Bytes of a line.
 const LINE: usize = 64;
 
 /// The simulator behind the driver.
 pub struct SimTarget {
     system: System,
+    #[cfg(test)]
+    hooks: coherent::Hooks,
 }
 
 impl SimTarget {
@@ -30,6 +35,8 @@ impl SimTarget {
     pub fn new(config: &str, options: Options) -> Result<SimTarget, SystemError> {
         Ok(SimTarget {
             system: System::new(config, options)?,
+            #[cfg(test)]
+            hooks: coherent::Hooks::default(),
         })
     }
 
@@ -229,6 +236,8 @@ impl Transport for SimTarget {
     }
 
     fn device_coherent(&mut self, pages: Arc<dyn PageHolder>) -> Answer<()> {
+        #[cfg(test)]
+        let pages = self.hooks.around(pages);
         let recall = move |hpa| pages.recall(hpa);
         self.system.use_coherent_host(Some(Box::new(recall)));
         Ok(())
@@ -256,6 +265,8 @@ impl Transport for SimTarget {
     }
 
     fn now_cycles(&mut self) -> Answer<u64> {
+        #[cfg(test)]
+        self.hooks.run(&mut self.system);
         Ok(self.system.now())
     }
 

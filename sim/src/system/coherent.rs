@@ -17,10 +17,10 @@ pub type Recall = Box<dyn FnMut(u64) -> Result<Vec<(u64, Line)>, String> + Send>
 
 /// Cores, and lines in flight at once.
 const CORES: usize = 8;
-/// A core's cache: sets and ways. As large as the largest directory, so that no line leaves but by a snoop, a flush, or the device's filter:
-/// what is held outside the caches is in them too.
+/// A core's cache: sets and ways. Twice the ways of the largest snoop filter, so that the filter takes a line back before a core needs its place:
+/// no line leaves but by a snoop or a flush, and what is held outside the caches is in them too.
 const SETS: usize = 1024;
-const WAYS: usize = 4;
+const WAYS: usize = 8;
 /// Cycles after which a request has failed: several snoop time-outs, which it may have to wait for.
 const TIMEOUT: u64 = 1_000_000;
 /// Cycles until a snoop whose page was not given up is tried again.

@@ -98,6 +98,27 @@ fn a_host_that_never_answers_is_an_error_in_time() {
 }
 
 #[test]
+fn a_device_that_hangs_is_an_error_in_time() {
+    // Able to fail: a load that waits for its answer without a bound does not return.
+    let bench = Bench::new("full");
+    let mut region = bench.region(2);
+    let pager = region.pager();
+    let shared = region.share().unwrap();
+    shared.words()[0].store(1, Relaxed);
+    bench.system(|system| system.set_hung(true));
+    let start = Instant::now();
+    let fault = pager.prefault(PAGE..2 * PAGE, true).unwrap_err();
+    assert!(matches!(fault, Error::Fault { page: 1, .. }), "{fault:?}");
+    assert_eq!(pager.mapped(1).unwrap(), Mapped::Poisoned);
+    let error = shared.device_fetch_add(0, 1).unwrap_err();
+    assert!(matches!(error, Error::Device { .. }), "{error:?}");
+    // What the process has, it keeps.
+    assert_eq!(shared.words()[0].load(Relaxed), 1);
+    drop(region);
+    assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
+}
+
+#[test]
 fn a_region_goes_while_the_device_works_on_it() {
     // The accelerator adds to words that the process has changed; the region is dropped in between. The changes of both are in memory then. Able
     // to fail: without the return of changed lines at the end, the process's are missing.

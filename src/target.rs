@@ -7,6 +7,7 @@ use cxlmem_driver::{
     ChangedLine, HpaWindow, Intent, MsiMessage, PageHolder, Transport, TransportError,
 };
 use cxlmem_hdl::Config;
+use cxlmem_sim::coherent::AgentError;
 use cxlmem_sim::home::HomeError;
 use cxlmem_sim::system::{Access, Options, System, SystemError};
 use pcie_sim::config::AccessError;
@@ -124,6 +125,11 @@ fn failed(operation: &'static str, address: u64, bytes: u64, error: SystemError)
     match error {
         SystemError::NoMemory(address) => TransportError::NoMemory { address },
         SystemError::Line(HomeError::Timeout { after, .. }) => TransportError::Timeout {
+            operation,
+            address,
+            cycles: after,
+        },
+        SystemError::Coherent(AgentError::Timeout { after, .. }) => TransportError::Timeout {
             operation,
             address,
             cycles: after,

@@ -209,7 +209,8 @@ impl System {
         }
     }
 
-    /// Runs operations on whole lines, each on the core of its line, several at once; results in the order asked.
+    /// Runs operations on whole lines, each on the core of its line, several at once; results in the order asked. After one that is not
+    /// answered in time no further one is begun: the others would wait as long, one after another.
     fn on_cores(&mut self, operations: &[(u64, CoreOp)]) -> Vec<Result<Done, AgentError>> {
         let mut results = vec![None; operations.len()];
         let mut under_way: [Option<(usize, Ticket)>; CORES] = [None; CORES];
@@ -217,6 +218,7 @@ impl System {
         for (n, (address, _)) in operations.iter().enumerate() {
             waiting[(address / LINE) as usize % CORES].push_back(n);
         }
+        let mut unanswered: Option<AgentError> = None;
         // The agent ends every operation: by its completion or its time-out.
         loop {
             let now = self.now();
@@ -226,10 +228,17 @@ impl System {
             for (core, slot) in under_way.iter_mut().enumerate() {
                 if let Some((n, ticket)) = *slot {
                     results[n] = host.agent.poll(ticket);
-                    if results[n].is_none() {
-                        continue;
+                    match &results[n] {
+                        None => continue,
+                        Some(Err(error @ AgentError::Timeout { .. })) => {
+                            unanswered.get_or_insert(*error);
+                        }
+                        Some(_) => {}
                     }
                     *slot = None;
+                }
+                if unanswered.is_some() {
+                    continue;
                 }
                 let Some(n) = waiting[core].pop_front() else {
                     continue;
@@ -245,12 +254,17 @@ impl System {
                     Err(error) => results[n] = Some(Err(error)),
                 }
             }
-            if under_way.iter().all(Option::is_none) && waiting.iter().all(VecDeque::is_empty) {
+            let begun = unanswered.is_some() || waiting.iter().all(VecDeque::is_empty);
+            if begun && under_way.iter().all(Option::is_none) {
                 break;
             }
             self.cycle();
         }
-        results.into_iter().flatten().collect()
+        let rest = unanswered.map(Err);
+        results
+            .into_iter()
+            .filter_map(|result| result.or(rest))
+            .collect()
     }
 
     /// When this returns, the host holds all the lines (that are not poisoned) with the right asked for.

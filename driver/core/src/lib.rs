@@ -16,7 +16,7 @@ mod migrate;
 mod pool;
 mod ring;
 
-pub use cxlmem_protocol::engine;
+pub use cxlmem_protocol::{engine, regs};
 pub use error::Error;
 pub use io::{Clock, DmaMem, Hw, IoError, Mmio, Wait};
 pub use limits::Limits;

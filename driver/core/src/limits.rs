@@ -54,6 +54,22 @@ impl Limits {
         slice: 2_000,
     };
 
+    /// Limits of a simulated device for a clock in nanoseconds: it makes about half a million cycles a second, on a machine that has other work. A copy
+    /// of 512 pages takes 0.3 s there; the cap is that of hardware, so that nobody waits longer.
+    pub const fn simulated_ns() -> Limits {
+        const MS: u64 = 1_000_000;
+        Limits {
+            media: 20_000 * MS,
+            link: 5_000 * MS,
+            commit: 1_000 * MS,
+            idle: 1_000 * MS,
+            command: 500 * MS,
+            per_page: 4 * MS,
+            cap: 2_000 * MS,
+            slice: 10 * MS,
+        }
+    }
+
     /// Bound of a command that touches `bytes`.
     pub fn command_ticks(&self, bytes: u64) -> u64 {
         let pages = bytes.div_ceil(crate::PAGE_BYTES);

@@ -22,12 +22,20 @@ pub struct RingMemory {
 
 impl RingMemory {
     /// Bytes that 2^`log2` descriptors take.
-    pub fn descriptor_bytes(log2: u32) -> usize {
-        DESCRIPTOR_BYTES << log2.min(RING_LOG2_MAX)
+    pub const fn descriptor_bytes(log2: u32) -> usize {
+        DESCRIPTOR_BYTES << bounded(log2)
     }
     /// Bytes that 2^`log2` completion records take.
-    pub fn completion_bytes(log2: u32) -> usize {
-        COMPLETION_BYTES << log2.min(RING_LOG2_MAX)
+    pub const fn completion_bytes(log2: u32) -> usize {
+        COMPLETION_BYTES << bounded(log2)
+    }
+}
+
+const fn bounded(log2: u32) -> u32 {
+    if log2 < RING_LOG2_MAX {
+        log2
+    } else {
+        RING_LOG2_MAX
     }
 }
 

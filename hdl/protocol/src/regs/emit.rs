@@ -1,6 +1,7 @@
 //! Generators: the C header for the kernel module and the Markdown table for readers.
 
 use super::{Access, BAR0_SIZE, MSIX_PBA, MSIX_TABLE, MSIX_VECTORS, REGS};
+use crate::identity;
 use core::fmt::{self, Write};
 
 /// Writes a CamelCase register name as `UPPER_SNAKE`.
@@ -25,6 +26,16 @@ pub fn c_header(out: &mut dyn Write) -> fmt::Result {
         "/* SPDX-License-Identifier: GPL-2.0 */\n\
          /* Generated from hdl/protocol/src/regs/list.rs; do not edit. */\n\
          #ifndef CXLMEM_REGS_H\n#define CXLMEM_REGS_H\n\n",
+    )?;
+    writeln!(
+        out,
+        "#define CXLMEM_PCI_VENDOR 0x{:04x}",
+        identity::VENDOR_ID
+    )?;
+    writeln!(
+        out,
+        "#define CXLMEM_PCI_DEVICE 0x{:04x}",
+        identity::DEVICE_ID
     )?;
     writeln!(out, "#define CXLMEM_BAR0_SIZE 0x{BAR0_SIZE:x}")?;
     writeln!(out, "#define CXLMEM_MSIX_TABLE 0x{MSIX_TABLE:x}")?;

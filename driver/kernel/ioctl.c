@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0-only
+/* /dev/cxlmemN: checks of every size, flag and address; then the calls. */
+
+#include <linux/cdev.h>
+#include <linux/fs.h>
+#include <linux/idr.h>
+#include <linux/module.h>
+#include <linux/uaccess.h>
+
+#include "cxlmem.h"
+
+#define CXLMEM_MINORS 16
+
+static dev_t cxlmem_devt;
+static DEFINE_IDR(cxlmem_nodes);
+static DEFINE_MUTEX(cxlmem_nodes_lock);
+
+/* 0600, root's: who may use a device is for the administrator to say. */
+static char *cxlmem_devnode(const struct device *dev, umode_t *mode)
+{
+	if (mode)
+		*mode = 0600;
+	return NULL;
+}
+
+static const struct class cxlmem_class = {
+	.name = "cxlmem",
+	.devnode = cxlmem_devnode,
+};
+
+static int cxlmem_open(struct inode *inode, struct file *file)
+{
+	struct cxlmem *d;
+
+	mutex_lock(&cxlmem_nodes_lock);
+	d = idr_find(&cxlmem_nodes, iminor(inode));
+	if (d)
+		kref_get(&d->refs);
+	mutex_unlock(&cxlmem_nodes_lock);
+	if (!d)
+		return -ENODEV;
+	file->private_data = d;
+	return nonseekable_open(inode, file);
+}
+
+static int cxlmem_close(struct inode *inode, struct file *file)
+{
+	cxlmem_put(file->private_data);
+	return 0;
+}
+
+static bool cxlmem_range_ok(u64 addr, u64 npages)
+{
+	return npages && npages <= CXLMEM_MAX_PAGES && !(addr % PAGE_SIZE) && access_ok((void __user *)addr, npages << PAGE_SHIFT);
+}
+
+static long cxlmem_call_info(struct cxlmem *d, void __user *user)
+{
+	struct cxlmem_info info = {
+		.abi = CXLMEM_ABI,
+		.memory = d->memory,
+		.base = d->base,
+		.bytes = d->bytes,
+		.caps = d->identity.caps,
+		.config = d->identity.config,
+		.clock_khz = d->identity.clock_khz,
+		.map_version = d->identity.version,
+	};
+
+	return copy_to_user(user, &info, sizeof(info)) ? -EFAULT : 0;
+}
+
+static long cxlmem_call_stats(struct cxlmem *d, void __user *user)
+{
+	struct cxlmem_stats stats;
+
+	cxlmem_stats(d, &stats);
+	return copy_to_user(user, &stats, sizeof(stats)) ? -EFAULT : 0;
+}
+
+static long cxlmem_call_migrate(struct cxlmem *d, void __user *user)
+{
+	struct cxlmem_migrate args;
+	long ret;
+
+	if (copy_from_user(&args, user, sizeof(args)))
+		return -EFAULT;
+	if (args.reserved || args.flags & ~(CXLMEM_MIGRATE_TO_HOST | CXLMEM_MIGRATE_CPU_COPY) || !cxlmem_range_ok(args.addr, args.npages))
+		return -EINVAL;
+	ret = cxlmem_migrate(d, &args);
+	/* What was moved before an error has been moved. */
+	if (copy_to_user(user, &args, sizeof(args)))
+		return -EFAULT;
+	return ret;
+}
+
+static long cxlmem_call_query(struct cxlmem *d, void __user *user)
+{
+	struct cxlmem_query args;
+	long ret;
+
+	if (copy_from_user(&args, user, sizeof(args)))
+		return -EFAULT;
+	if (!args.where || !cxlmem_range_ok(args.addr, args.npages))
+		return -EINVAL;
+	ret = cxlmem_query(d, &args);
+	if (!ret && copy_to_user(user, &args, sizeof(args)))
+		return -EFAULT;
+	return ret;
+}
+
+static long cxlmem_call_operate(struct cxlmem *d, void __user *user)
+{
+	struct cxlmem_operate args;
+	long ret;
+
+	if (copy_from_user(&args, user, sizeof(args)))
+		return -EFAULT;
+	if (args.reserved || !access_ok((void __user *)args.addr, args.bytes))
+		return -EINVAL;
+	ret = cxlmem_operate(d, &args);
+	if (!ret && copy_to_user(user, &args, sizeof(args)))
+		return -EFAULT;
+	return ret;
+}
+
+static long cxlmem_ioctl(struct file *file, unsigned int call, unsigned long arg)
+{
+	struct cxlmem *d = file->private_data;
+	void __user *user = (void __user *)arg;
+	long ret;
+
+	if (down_read_killable(&d->gone))
+		return -EINTR;
+	if (d->dead) {
+		ret = -ENODEV;
+		goto out;
+	}
+	switch (call) {
+	case CXLMEM_IOC_INFO:
+		ret = cxlmem_call_info(d, user);
+		break;
+	case CXLMEM_IOC_STATS:
+		ret = cxlmem_call_stats(d, user);
+		break;
+	case CXLMEM_IOC_MIGRATE:
+		ret = cxlmem_call_migrate(d, user);
+		break;
+	case CXLMEM_IOC_QUERY:
+		ret = cxlmem_call_query(d, user);
+		break;
+	case CXLMEM_IOC_OPERATE:
+		ret = cxlmem_call_operate(d, user);
+		break;
+	default:
+		ret = -ENOTTY;
+	}
+out:
+	up_read(&d->gone);
+	return ret;
+}
+
+static const struct file_operations cxlmem_fops = {
+	.owner = THIS_MODULE,
+	.open = cxlmem_open,
+	.release = cxlmem_close,
+	.unlocked_ioctl = cxlmem_ioctl,
+	.compat_ioctl = compat_ptr_ioctl,
+};
+
+static struct cdev cxlmem_cdev;
+
+int cxlmem_node_add(struct cxlmem *d)
+{
+	int id;
+
+	mutex_lock(&cxlmem_nodes_lock);
+	id = idr_alloc(&cxlmem_nodes, d, d->index, d->index + 1, GFP_KERNEL);
+	mutex_unlock(&cxlmem_nodes_lock);
+	if (id < 0)
+		return id;
+	d->node = device_create(&cxlmem_class, &d->pdev->dev, cxlmem_devt + d->index, d, "cxlmem%d", d->index);
+	if (IS_ERR(d->node)) {
+		cxlmem_node_remove(d);
+		return PTR_ERR(d->node);
+	}
+	return 0;
+}
+
+void cxlmem_node_remove(struct cxlmem *d)
+{
+	if (!IS_ERR_OR_NULL(d->node))
+		device_destroy(&cxlmem_class, cxlmem_devt + d->index);
+	mutex_lock(&cxlmem_nodes_lock);
+	idr_remove(&cxlmem_nodes, d->index);
+	mutex_unlock(&cxlmem_nodes_lock);
+}
+
+int cxlmem_node_init(void)
+{
+	int ret;
+
+	ret = alloc_chrdev_region(&cxlmem_devt, 0, CXLMEM_MINORS, "cxlmem");
+	if (ret)
+		return ret;
+	ret = class_register(&cxlmem_class);
+	if (ret)
+		goto unregister;
+	cdev_init(&cxlmem_cdev, &cxlmem_fops);
+	ret = cdev_add(&cxlmem_cdev, cxlmem_devt, CXLMEM_MINORS);
+	if (ret)
+		goto class;
+	return 0;
+class:
+	class_unregister(&cxlmem_class);
+unregister:
+	unregister_chrdev_region(cxlmem_devt, CXLMEM_MINORS);
+	return ret;
+}
+
+void cxlmem_node_exit(void)
+{
+	cdev_del(&cxlmem_cdev);
+	class_unregister(&cxlmem_class);
+	unregister_chrdev_region(cxlmem_devt, CXLMEM_MINORS);
+}

@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0-only
+/* Moving the caller's pages to the device and home, batch by batch: setup, copy, pages, finalize. */
+
+#include <linux/dma-mapping.h>
+#include <linux/highmem.h>
+#include <linux/migrate.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/uaccess.h>
+
+#include "cxlmem.h"
+
+/* A batch: what migrate_vma works on, and what became of each page. */
+struct cxlmem_batch {
+	unsigned long src[CXLMEM_BATCH];
+	unsigned long dst[CXLMEM_BATCH];
+	struct page *spare[CXLMEM_BATCH];
+	dma_addr_t bus[CXLMEM_BATCH];
+	u8 results[CXLMEM_BATCH];
+};
+
+/* ---- copies ---- */
+
+/*
+ * Copies the pairs of src[] and dst[] that have both, by the engine; where `src` has no page the destination is cleared by the CPU. A pair
+ * that fails loses its destination: dst[i] = 0, so that the page stays where it is.
+ */
+static void cxlmem_copy_by_engine(struct cxlmem *d, unsigned long *src, unsigned long *dst, dma_addr_t *bus, int n, bool to_device, u64 *cycles)
+{
+	enum dma_data_direction dir = to_device ? DMA_TO_DEVICE : DMA_FROM_DEVICE;
+	struct device *dev = &d->pdev->dev;
+	u64 spent = 0;
+	int i, ret;
+
+	mutex_lock(&d->engine_lock);
+	for (i = 0; i < n; i++) {
+		struct page *from = migrate_pfn_to_page(src[i]), *to = migrate_pfn_to_page(dst[i]);
+		struct page *host = to_device ? from : to;
+		struct cxlmem_move *m = &d->moves[i];
+
+		*m = (struct cxlmem_move){ .result = CXLMEM_MOVE_NOT_TRIED };
+		bus[i] = DMA_MAPPING_ERROR;
+		if (!from || !to)
+			continue;
+		bus[i] = dma_map_page(dev, host, 0, PAGE_SIZE, dir);
+		if (dma_mapping_error(dev, bus[i]))
+			continue;
+		m->host = bus[i];
+		m->device = cxlmem_dpa(d, to_device ? to : from);
+		m->result = CXLMEM_MOVE_PENDING;
+	}
+	ret = cxlmem_engine_copy(d->engine, d->moves, n, to_device, &spent);
+	if (ret)
+		cxlmem_engine_complain(d, "copying pages");
+	for (i = 0; i < n; i++) {
+		struct page *from = migrate_pfn_to_page(src[i]), *to = migrate_pfn_to_page(dst[i]);
+		struct page *device = to_device ? to : from;
+
+		if (!from || !to)
+			continue;
+		if (d->moves[i].result == CXLMEM_MOVE_QUARANTINED) {
+			/* DMA may still run: neither page is ever used again, and the mapping stays. */
+			cxlmem_page_quarantine(d, device);
+			get_page(to);
+			get_page(from);
+		} else if (bus[i] != DMA_MAPPING_ERROR) {
+			dma_unmap_page(dev, bus[i], PAGE_SIZE, dir);
+		}
+		if (d->moves[i].result != CXLMEM_MOVE_DONE) {
+			atomic64_inc(&d->counters.copy_failed);
+			unlock_page(to);
+			put_page(to);
+			dst[i] = 0;
+		}
+	}
+	mutex_unlock(&d->engine_lock);
+	atomic64_add(spent, &d->counters.engine_cycles);
+	if (cycles)
+		*cycles += spent;
+}
+
+static void cxlmem_copy_by_cpu(unsigned long *src, unsigned long *dst, int n)
+{
+	int i;
+
+	for (i = 0; i < n; i++) {
+		struct page *from = migrate_pfn_to_page(src[i]), *to = migrate_pfn_to_page(dst[i]);
+
+		if (from && to)
+			copy_highpage(to, from);
+	}
+}
+
+/* Destinations in host memory for the pages of src[] that can move, and the copies: by the engine if there is room in `bus`, else by the CPU. */
+void cxlmem_copy_home(struct cxlmem *d, unsigned long *src, unsigned long *dst, int n, dma_addr_t *bus, u64 *cycles)
+{
+	int i;
+
+	for (i = 0; i < n; i++) {
+		struct page *page;
+
+		dst[i] = 0;
+		if (!(src[i] & MIGRATE_PFN_MIGRATE))
+			continue;
+		page = alloc_page(GFP_HIGHUSER_MOVABLE | __GFP_NORETRY | __GFP_NOWARN);
+		if (!page)
+			continue;
+		lock_page(page);
+		dst[i] = migrate_pfn(page_to_pfn(page));
+	}
+	if (bus)
+		cxlmem_copy_by_engine(d, src, dst, bus, n, false, cycles);
+	else
+		cxlmem_copy_by_cpu(src, dst, n);
+}
+
+/* Destinations on the device for the pages of src[] that can move, and the copies. Returns pages for which there was no room. */
+static void cxlmem_copy_out(struct cxlmem *d, struct cxlmem_batch *b, int n, bool by_engine, u64 *cycles)
+{
+	int i, wanted = 0, have, next = 0;
+
+	for (i = 0; i < n; i++)
+		wanted += !!(b->src[i] & MIGRATE_PFN_MIGRATE);
+	have = cxlmem_pages_alloc(d, b->spare, wanted);
+	for (i = 0; i < n; i++) {
+		struct page *to;
+
+		b->dst[i] = 0;
+		if (!(b->src[i] & MIGRATE_PFN_MIGRATE))
+			continue;
+		if (next == have) {
+			b->results[i] = CXLMEM_PAGE_NO_MEMORY;
+			continue;
+		}
+		to = b->spare[next++];
+		/* Nothing there yet: the page is born on the device. */
+		if (!migrate_pfn_to_page(b->src[i]))
+			clear_highpage(to);
+		b->dst[i] = migrate_pfn(page_to_pfn(to));
+	}
+	if (by_engine)
+		cxlmem_copy_by_engine(d, b->src, b->dst, b->bus, n, true, cycles);
+	else
+		cxlmem_copy_by_cpu(b->src, b->dst, n);
+}
+
+/* ---- a batch ---- */
+
+/* The part of a VMA from `start`: what cannot move says so in results. */
+static int cxlmem_migrate_part(struct cxlmem *d, struct vm_area_struct *vma, unsigned long start, int n, struct cxlmem_migrate *args,
+			       struct cxlmem_batch *b)
+{
+	bool home = args->flags & CXLMEM_MIGRATE_TO_HOST, by_engine = !(args->flags & CXLMEM_MIGRATE_CPU_COPY);
+	struct migrate_vma m = {
+		.vma = vma,
+		.src = b->src,
+		.dst = b->dst,
+		.start = start,
+		.end = start + ((unsigned long)n << PAGE_SHIFT),
+		.pgmap_owner = d,
+		.flags = home ? MIGRATE_VMA_SELECT_DEVICE_COHERENT : MIGRATE_VMA_SELECT_SYSTEM,
+	};
+	int i, ret;
+
+	memset(b->src, 0, n * sizeof(b->src[0]));
+	memset(b->dst, 0, n * sizeof(b->dst[0]));
+	memset(b->results, CXLMEM_PAGE_BUSY, n);
+	if (!vma_is_anonymous(vma) || is_vm_hugetlb_page(vma)) {
+		memset(b->results, CXLMEM_PAGE_UNFIT, n);
+		return 0;
+	}
+	ret = migrate_vma_setup(&m);
+	if (ret)
+		return ret;
+	if (home)
+		cxlmem_copy_home(d, b->src, b->dst, n, by_engine ? b->bus : NULL, &args->cycles);
+	else
+		cxlmem_copy_out(d, b, n, by_engine, &args->cycles);
+	for (i = 0; i < n; i++)
+		if ((b->src[i] & MIGRATE_PFN_MIGRATE) && !b->dst[i] && b->results[i] == CXLMEM_PAGE_BUSY)
+			b->results[i] = CXLMEM_PAGE_COPY_FAILED;
+	migrate_vma_pages(&m);
+	for (i = 0; i < n; i++) {
+		if (!(b->src[i] & MIGRATE_PFN_MIGRATE) || !b->dst[i])
+			continue;
+		b->results[i] = CXLMEM_PAGE_MOVED;
+		args->moved++;
+	}
+	migrate_vma_finalize(&m);
+	return 0;
+}
+
+/* Tells apart what "did not move" means: there already, absent, or held by somebody. */
+static void cxlmem_explain(struct cxlmem *d, unsigned long start, int n, bool home, u8 *results)
+{
+	int i;
+
+	for (i = 0; i < n; i++) {
+		struct page *page;
+
+		if (results[i] != CXLMEM_PAGE_BUSY)
+			continue;
+		if (get_user_pages_fast_only(start + ((unsigned long)i << PAGE_SHIFT), 1, 0, &page) != 1) {
+			results[i] = CXLMEM_PAGE_ABSENT;
+			continue;
+		}
+		if (home ? !is_zone_device_page(page) : cxlmem_owns(d, page))
+			results[i] = CXLMEM_PAGE_THERE;
+		else if (is_zone_device_page(page) && !cxlmem_owns(d, page))
+			results[i] = CXLMEM_PAGE_UNFIT;
+		put_page(page);
+	}
+}
+
+/* Up to CXLMEM_BATCH pages from `start`; returns how many were looked at, or a negative errno. */
+static int cxlmem_migrate_batch(struct cxlmem *d, unsigned long start, int n, struct cxlmem_migrate *args, struct cxlmem_batch *b)
+{
+	bool home = args->flags & CXLMEM_MIGRATE_TO_HOST;
+	struct mm_struct *mm = current->mm;
+	struct vm_area_struct *vma;
+	int ret = 0;
+
+	mmap_read_lock(mm);
+	vma = find_vma(mm, start);
+	if (!vma || vma->vm_start > start) {
+		/* A gap: as long as it is. */
+		if (vma)
+			n = min_t(unsigned long, n, (vma->vm_start - start) >> PAGE_SHIFT);
+		memset(b->results, CXLMEM_PAGE_ABSENT, n);
+	} else {
+		n = min_t(unsigned long, n, (vma->vm_end - start) >> PAGE_SHIFT);
+		ret = cxlmem_migrate_part(d, vma, start, n, args, b);
+	}
+	mmap_read_unlock(mm);
+	if (ret)
+		return ret;
+	cxlmem_explain(d, start, n, home, b->results);
+	return n;
+}
+
+int cxlmem_migrate(struct cxlmem *d, struct cxlmem_migrate *args)
+{
+	bool home = args->flags & CXLMEM_MIGRATE_TO_HOST;
+	u8 __user *results = u64_to_user_ptr(args->results);
+	u64 done = 0, busy = 0;
+	struct cxlmem_batch *b;
+	int ret = 0, i;
+
+	args->moved = args->cycles = 0;
+	b = kvmalloc(sizeof(*b), GFP_KERNEL);
+	if (!b)
+		return -ENOMEM;
+	while (done < args->npages) {
+		int n;
+
+		if (fatal_signal_pending(current)) {
+			ret = -EINTR;
+			break;
+		}
+		n = cxlmem_migrate_batch(d, args->addr + (done << PAGE_SHIFT), min_t(u64, CXLMEM_BATCH, args->npages - done), args, b);
+		if (n < 0) {
+			ret = n;
+			break;
+		}
+		for (i = 0; i < n; i++)
+			busy += b->results[i] == CXLMEM_PAGE_BUSY;
+		if (results && copy_to_user(results + done, b->results, n)) {
+			ret = -EFAULT;
+			break;
+		}
+		done += n;
+		cond_resched();
+	}
+	atomic64_add(args->moved, home ? &d->counters.to_host : &d->counters.to_device);
+	atomic64_add(busy, &d->counters.busy);
+	kvfree(b);
+	return ret;
+}

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0-only
+/* What looks at the caller's page tables: where pages are, and operations of the engine on them. */
+
+#include <linux/hmm.h>
+#include <linux/mmu_notifier.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/uaccess.h>
+
+#include "cxlmem.h"
+
+/* Times that a range that keeps changing is looked at again. */
+#define CXLMEM_LOOKS 100
+
+struct cxlmem_look {
+	struct mmu_interval_notifier notifier;
+	unsigned long pfns[CXLMEM_BATCH];
+	u8 where[CXLMEM_BATCH];
+	u64 addresses[CXLMEM_BATCH];
+};
+
+static bool cxlmem_changed(struct mmu_interval_notifier *notifier, const struct mmu_notifier_range *range, unsigned long seq)
+{
+	mmu_interval_set_seq(notifier, seq);
+	return true;
+}
+
+static const struct mmu_interval_notifier_ops cxlmem_look_ops = {
+	.invalidate = cxlmem_changed,
+};
+
+/*
+ * What `n` pages from `start` are, by the CPU's page tables. With `hold` every page that is present gets a reference, which keeps it where it is;
+ * the caller gives it back. `faults` are HMM_PFN_REQ_ flags. Bounded: -EBUSY if the range changes all the time.
+ */
+static int cxlmem_look(struct cxlmem_look *look, unsigned long start, int n, unsigned long faults, bool hold)
+{
+	struct mm_struct *mm = current->mm;
+	struct hmm_range range = {
+		.notifier = &look->notifier,
+		.start = start,
+		.end = start + ((unsigned long)n << PAGE_SHIFT),
+		.hmm_pfns = look->pfns,
+		.default_flags = faults,
+	};
+	int ret, looks, i;
+
+	ret = mmu_interval_notifier_insert(&look->notifier, mm, range.start, range.end - range.start, &cxlmem_look_ops);
+	if (ret)
+		return ret;
+	for (looks = 0; looks < CXLMEM_LOOKS; looks++) {
+		if (fatal_signal_pending(current)) {
+			ret = -EINTR;
+			break;
+		}
+		range.notifier_seq = mmu_interval_read_begin(&look->notifier);
+		memset(look->pfns, 0, n * sizeof(look->pfns[0]));
+		mmap_read_lock(mm);
+		ret = hmm_range_fault(&range);
+		if (!ret && hold) {
+			for (i = 0; i < n; i++)
+				if (look->pfns[i] & HMM_PFN_VALID)
+					get_page(hmm_pfn_to_page(look->pfns[i]));
+			if (mmu_interval_read_retry(&look->notifier, range.notifier_seq)) {
+				for (i = 0; i < n; i++)
+					if (look->pfns[i] & HMM_PFN_VALID)
+						put_page(hmm_pfn_to_page(look->pfns[i]));
+				ret = -EBUSY;
+			}
+		}
+		mmap_read_unlock(mm);
+		if (ret != -EBUSY)
+			break;
+		cond_resched();
+	}
+	mmu_interval_notifier_remove(&look->notifier);
+	return ret;
+}
+
+static int cxlmem_query_part(struct cxlmem *d, struct cxlmem_query *args, struct cxlmem_look *look, u64 done, int n)
+{
+	u8 __user *where = u64_to_user_ptr(args->where);
+	u64 __user *addresses = u64_to_user_ptr(args->addresses);
+	int i, ret;
+
+	ret = cxlmem_look(look, args->addr + (done << PAGE_SHIFT), n, 0, false);
+	/* A gap between mappings, or something without pages: nothing is present there. */
+	if (ret == -EFAULT && n > 1) {
+		for (i = 0; i < n; i++) {
+			ret = cxlmem_query_part(d, args, look, done + i, 1);
+			if (ret)
+				return ret;
+		}
+		return 0;
+	}
+	if (ret == -EFAULT)
+		look->pfns[0] = 0;
+	else if (ret)
+		return ret;
+	for (i = 0; i < n; i++) {
+		unsigned long pfn = look->pfns[i];
+
+		look->where[i] = 0;
+		look->addresses[i] = 0;
+		if (!(pfn & HMM_PFN_VALID))
+			continue;
+		look->where[i] = CXLMEM_WHERE_PRESENT | (pfn & HMM_PFN_WRITE ? CXLMEM_WHERE_WRITABLE : 0);
+		if (cxlmem_owns(d, hmm_pfn_to_page(pfn))) {
+			look->where[i] |= CXLMEM_WHERE_DEVICE;
+			look->addresses[i] = cxlmem_dpa(d, hmm_pfn_to_page(pfn));
+			args->on_device++;
+		}
+	}
+	if (copy_to_user(where + done, look->where, n))
+		return -EFAULT;
+	if (addresses && copy_to_user(addresses + done, look->addresses, n * sizeof(u64)))
+		return -EFAULT;
+	return 0;
+}
+
+int cxlmem_query(struct cxlmem *d, struct cxlmem_query *args)
+{
+	struct cxlmem_look *look = kvzalloc(sizeof(*look), GFP_KERNEL);
+	u64 done;
+	int ret = 0;
+
+	if (!look)
+		return -ENOMEM;
+	args->on_device = 0;
+	for (done = 0; done < args->npages && !ret; done += CXLMEM_BATCH) {
+		ret = cxlmem_query_part(d, args, look, done, min_t(u64, CXLMEM_BATCH, args->npages - done));
+		cond_resched();
+	}
+	kvfree(look);
+	return ret;
+}
+
+/* The operation on what is contiguous on the device, part after part; sums add up, a CRC goes on. */
+static int cxlmem_operate_parts(struct cxlmem *d, struct cxlmem_operate *args, struct cxlmem_look *look, int n)
+{
+	u64 offset = offset_in_page(args->addr), left = args->bytes, arg = args->arg, value = 0, cycles;
+	int i = 0, ret = 0;
+
+	mutex_lock(&d->engine_lock);
+	while (left && !ret) {
+		u64 at = cxlmem_dpa(d, hmm_pfn_to_page(look->pfns[i])), bytes = PAGE_SIZE - offset;
+
+		while (bytes < left && i + 1 < n && cxlmem_dpa(d, hmm_pfn_to_page(look->pfns[i + 1])) == at + offset + bytes) {
+			bytes += PAGE_SIZE;
+			i++;
+		}
+		bytes = min(bytes, left);
+		ret = cxlmem_engine_operate(d->engine, args->opcode, bytes == 8 ? 1 : bytes, at + offset, arg, args->arg2, &value, &cycles);
+		if (ret) {
+			cxlmem_engine_complain(d, "operation");
+			break;
+		}
+		args->cycles += cycles;
+		atomic64_add(cycles, &d->counters.engine_cycles);
+		if (args->opcode == CXLMEM_OP_SUM64)
+			args->result += value;
+		else if (args->opcode != CXLMEM_OP_FILL)
+			args->result = value;
+		if (args->opcode == CXLMEM_OP_CRC32C)
+			arg = value;
+		left -= bytes;
+		offset = 0;
+		i++;
+	}
+	mutex_unlock(&d->engine_lock);
+	return ret;
+}
+
+int cxlmem_operate(struct cxlmem *d, struct cxlmem_operate *args)
+{
+	bool atomic = args->opcode == CXLMEM_OP_FETCH_ADD || args->opcode == CXLMEM_OP_COMPARE_SWAP;
+	bool writes = atomic || args->opcode == CXLMEM_OP_FILL;
+	unsigned long first = args->addr & PAGE_MASK;
+	u64 unit = atomic ? 8 : 64;
+	struct cxlmem_look *look;
+	int n, i, ret;
+
+	if (!atomic && args->opcode != CXLMEM_OP_FILL && args->opcode != CXLMEM_OP_SUM64 && args->opcode != CXLMEM_OP_CRC32C)
+		return -EINVAL;
+	if (args->addr % unit || !args->bytes || args->bytes % unit || args->bytes > (atomic ? 8 : SZ_2M))
+		return -EINVAL;
+	/* A page more than whole pages have if the range does not begin with one: 2 MiB then are 513. */
+	n = (args->addr + args->bytes - first + PAGE_SIZE - 1) >> PAGE_SHIFT;
+	if (n > CXLMEM_BATCH)
+		return -EINVAL;
+	args->result = args->cycles = 0;
+	look = kvzalloc(sizeof(*look), GFP_KERNEL);
+	if (!look)
+		return -ENOMEM;
+	ret = cxlmem_look(look, first, n, HMM_PFN_REQ_FAULT | (writes ? HMM_PFN_REQ_WRITE : 0), true);
+	if (ret)
+		goto out;
+	for (i = 0; i < n && !ret; i++)
+		if (!cxlmem_owns(d, hmm_pfn_to_page(look->pfns[i])))
+			ret = -EXDEV;
+	if (!ret)
+		ret = cxlmem_operate_parts(d, args, look, n);
+	for (i = 0; i < n; i++)
+		put_page(hmm_pfn_to_page(look->pfns[i]));
+out:
+	kvfree(look);
+	return ret;
+}

@@ -1,8 +1,13 @@
 //! What `--target` names: the simulator as a transport of the driver.
 
+use std::sync::Arc;
+
 use anyhow::Result;
-use cxlmem_driver::{HpaWindow, Intent, MsiMessage, Transport, TransportError};
+use cxlmem_driver::{
+    ChangedLine, HpaWindow, Intent, MsiMessage, PageHolder, Transport, TransportError,
+};
 use cxlmem_hdl::Config;
+use cxlmem_sim::coherent::AgentError;
 use cxlmem_sim::home::HomeError;
 use cxlmem_sim::system::{Access, Options, System, SystemError};
 use pcie_sim::config::AccessError;
@@ -10,12 +15,17 @@ use pcie_sim::host::RequestError;
 
 use crate::cli::usage;
 
+#[cfg(test)]
+mod coherent;
+
 /// Bytes of a line.
 const LINE: usize = 64;
 
 /// The simulator behind the driver.
 pub struct SimTarget {
     system: System,
+    #[cfg(test)]
+    hooks: coherent::Hooks,
 }
 
 impl SimTarget {
@@ -26,6 +36,8 @@ impl SimTarget {
     pub fn new(config: &str, options: Options) -> Result<SimTarget, SystemError> {
         Ok(SimTarget {
             system: System::new(config, options)?,
+            #[cfg(test)]
+            hooks: coherent::Hooks::default(),
         })
     }
 
@@ -113,6 +125,11 @@ fn failed(operation: &'static str, address: u64, bytes: u64, error: SystemError)
     match error {
         SystemError::NoMemory(address) => TransportError::NoMemory { address },
         SystemError::Line(HomeError::Timeout { after, .. }) => TransportError::Timeout {
+            operation,
+            address,
+            cycles: after,
+        },
+        SystemError::Coherent(AgentError::Timeout { after, .. }) => TransportError::Timeout {
             operation,
             address,
             cycles: after,
@@ -224,6 +241,26 @@ impl Transport for SimTarget {
             .map_err(|e| failed("line read", hpa, bytes, e))
     }
 
+    fn device_coherent(&mut self, pages: Arc<dyn PageHolder>) -> Answer<()> {
+        #[cfg(test)]
+        let pages = self.hooks.around(pages);
+        let recall = move |hpa| pages.recall(hpa);
+        self.system.use_coherent_host(Some(Box::new(recall)));
+        Ok(())
+    }
+
+    fn lines_return(&mut self, lines: &[ChangedLine]) -> Answer<()> {
+        let (address, bytes) = (lines.first().map_or(0, |l| l.0), lines.len() * LINE);
+        let result = if self.system.has_coherent_host() {
+            self.system.return_lines(lines)
+        } else {
+            lines
+                .iter()
+                .try_for_each(|(hpa, line)| self.system.write_line(*hpa, line))
+        };
+        result.map_err(|e| failed("return of lines", address, bytes as u64, e))
+    }
+
     fn irq_message(&mut self, vector: u16) -> Answer<Option<MsiMessage>> {
         let (address, data) = self.system.irq_message(vector);
         Ok(Some(MsiMessage { address, data }))
@@ -234,6 +271,8 @@ impl Transport for SimTarget {
     }
 
     fn now_cycles(&mut self) -> Answer<u64> {
+        #[cfg(test)]
+        self.hooks.run(&mut self.system);
         Ok(self.system.now())
     }
 

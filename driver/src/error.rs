@@ -71,6 +71,16 @@ pub enum Error {
         /// Bytes possible.
         limit: u64,
     },
+    /// An option is out of range.
+    #[error("{what}: {value} is not allowed, 1 to {limit} are; correct it")]
+    Parameter {
+        /// Which one.
+        what: &'static str,
+        /// Its value.
+        value: u64,
+        /// The largest allowed.
+        limit: u64,
+    },
     /// A range ends beyond the region or buffer.
     #[error("range {start:#x}..{end:#x} is outside 0..{length:#x}; use a range inside")]
     Range {
@@ -91,6 +101,17 @@ pub enum Error {
         /// Where its data is.
         dpa: u64,
     },
+    /// The device works on its own memory only.
+    #[error("page {page} of the region is in host memory; migrate it to the device first")]
+    OnHost {
+        /// Index of the page.
+        page: usize,
+    },
+    /// The device does not snoop.
+    #[error(
+        "the device's memory is host-only coherent; open the device with Options::device_coherent"
+    )]
+    HostOnly,
     /// A page is part of another operation, longer than the bound.
     #[error("page {page} is busy with another operation; retry")]
     Busy {

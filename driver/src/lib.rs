@@ -16,6 +16,9 @@
 //! # Ok::<(), cxlmem_driver::Error>(())
 //! ```
 //!
+//! With [`Options::device_coherent`] the device snoops: threads of the program and the engine work on the same page of a region at the same time
+//! ([`CoherentRegion::share`]).
+//!
 //! The logic itself (page pool, command ring, migrations, bounded waits) is `cxlmem-driver-core`, which the kernel module shares.
 
 pub mod config;
@@ -31,6 +34,9 @@ pub use device::{
 };
 pub use error::{Error, Result};
 pub use region::{
-    CloseReport, CoherentRegion, Mapped, Pager, RegionOptions, RegionStats, Residency, Side,
+    CloseReport, CoherentRegion, Mapped, Pager, RegionOptions, RegionStats, Residency,
+    SharedRegion, Side,
 };
-pub use transport::{HpaWindow, Intent, MsiMessage, Transport, TransportError};
+pub use transport::{
+    ChangedLine, HpaWindow, Intent, MsiMessage, PageHolder, Transport, TransportError,
+};

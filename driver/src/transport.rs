@@ -8,8 +8,12 @@
 //! * A [`crate::Device`] calls from several threads, one at a time (it holds its lock around each call).
 //! * Never touch memory of a [`crate::CoherentRegion`] inside a call: its faults are served by a thread that needs the same lock.
 //!   Slices given to a call are never region memory.
+//! * Device-coherent memory: snoops are answered inside calls only, where device cycles pass. [`PageHolder::recall`] is called for each, by the
+//!   thread that makes the call, before the answer. What a call returned of lines ([`Transport::lines_read`]) is held when it returns,
+//!   and given up only inside a later one.
 //! * Posted work must go on by itself inside [`Transport::wait_irq`]: the driver waits nowhere else.
 
+use std::sync::Arc;
 use thiserror::Error;
 
 /// Bytes of a line.
@@ -97,6 +101,19 @@ pub struct HpaWindow {
 
 pub use cxlmem_driver_core::bringup::MsiMessage;
 
+/// A changed line of a page: its host physical address and its content.
+pub type ChangedLine = (u64, [u8; LINE]);
+
+/// Pages of process memory that hold lines of the device's memory: one more cache of the host, which the transport does not see.
+pub trait PageHolder: Send + Sync {
+    /// Takes the page away from the process that the line at `hpa` is in, and returns the lines that the process has changed. When this
+    /// returns nobody reads or writes the page any more. Empty: nobody held it, or nothing was changed.
+    ///
+    /// # Errors
+    /// Why the page is not given up: it stays as it is, and the snoop must wait.
+    fn recall(&self, hpa: u64) -> std::result::Result<Vec<ChangedLine>, String>;
+}
+
 /// A way to a device. See the module's rules.
 pub trait Transport: Send {
     /// One line for people: what this is ("simulator, configuration sim, seed 7").
@@ -179,6 +196,29 @@ pub trait Transport: Send {
             }
         }
         Ok(poison)
+    }
+
+    /// Before bring-up: the memory will be device-coherent. The host's end offers back-invalidate (BI-68) at the next start of the link, and from
+    /// then on the host answers snoops, asking `pages` first.
+    ///
+    /// # Errors
+    /// [`TransportError::Other`] from a transport whose host cannot, as this default does.
+    fn device_coherent(&mut self, pages: Arc<dyn PageHolder>) -> Result<()> {
+        drop(pages);
+        Err(TransportError::Other(format!(
+            "{}: this host answers no snoops; open the device without device coherence",
+            self.describe()
+        )))
+    }
+    /// Takes changed lines of a page back that the process has held, all of them. With device-coherent memory no time passes: a snoop finds
+    /// either the page at its [`PageHolder`] or its lines in the host's caches.
+    ///
+    /// # Errors
+    /// As [`Transport::line_read`].
+    fn lines_return(&mut self, lines: &[ChangedLine]) -> Result<()> {
+        lines
+            .iter()
+            .try_for_each(|(hpa, line)| self.line_write(*hpa, line))
     }
 
     /// The message of an MSI-X vector if the driver has to write the table itself; `None` where the platform has done it (or has no

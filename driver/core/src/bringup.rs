@@ -123,6 +123,43 @@ pub fn link_up(hw: &mut (impl Hw + ?Sized), limits: &Limits) -> Result<(), Error
     .map(drop)
 }
 
+/// Makes back-invalidate (BI-68) come into force: offers it, and restarts the link unless it is in force already. The host's end must offer it too.
+///
+/// # Errors
+/// [`Error::NotAgreed`] when the link is up without it, [`Error::Timeout`] on `LinkStatus`, [`Error::Io`].
+pub fn back_invalidate(hw: &mut (impl Hw + ?Sized), limits: &Limits) -> Result<(), Error> {
+    use regs::{LinkCtrl, LinkStatus};
+    let up = |value: u32| LinkStatus::UP.is_set(value);
+    let status = read(hw, LinkStatus::OFFSET)?;
+    if up(status) && LinkStatus::BI.is_set(status) {
+        return Ok(());
+    }
+    let control = LinkCtrl::OFFER_BI.with(read(hw, LinkCtrl::OFFSET)?, 1);
+    write(hw, LinkCtrl::OFFSET, LinkCtrl::ENABLE.with(control, 0))?;
+    // The read comes back after the write: the link is down before it is enabled again.
+    read(hw, LinkCtrl::OFFSET)?;
+    write(hw, LinkCtrl::OFFSET, LinkCtrl::ENABLE.with(control, 1))?;
+    let status = wait_register(hw, LinkStatus::OFFSET, limits.link, limits.slice, up)?;
+    if LinkStatus::BI.is_set(status) {
+        Ok(())
+    } else {
+        Err(Error::NotAgreed {
+            register: LinkStatus::OFFSET,
+            status,
+        })
+    }
+}
+
+/// Who keeps the host's caches and the device's own accesses coherent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Coherence {
+    /// Software: pages have an owner (HDM-H).
+    #[default]
+    HostOnly,
+    /// The device, by back-invalidate (HDM-DB over BI-68).
+    Device,
+}
+
 /// An HDM decoder's range. `size` is rounded up to the granule by [`Decoder::covering`]; DPA beyond the capacity answers NXM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decoder {
@@ -134,10 +171,12 @@ pub struct Decoder {
     pub size: u64,
     /// Read-only until the next reset once committed.
     pub lock: bool,
+    /// Kind of coherence.
+    pub coherence: Coherence,
 }
 
 impl Decoder {
-    /// Decoder 0 over `capacity` bytes from `base`.
+    /// Decoder 0 over `capacity` bytes from `base`, host-only.
     pub fn covering(base: u64, capacity: u64, lock: bool) -> Decoder {
         let size = capacity
             .div_ceil(hdm::GRANULE)
@@ -148,6 +187,7 @@ impl Decoder {
             base,
             size,
             lock,
+            coherence: Coherence::HostOnly,
         }
     }
 
@@ -172,8 +212,8 @@ impl Decoder {
     }
 }
 
-/// Programs and commits a decoder (host-only coherence, no interleave) and enables decoding. A decoder that is committed with the same
-/// range stays as it is; one with another range is released first, unless it is locked.
+/// Programs and commits a decoder (no interleave) and enables decoding. A decoder that is committed with the same range and coherence stays
+/// as it is; another one is released first, unless it is locked.
 ///
 /// # Errors
 /// [`Error::Parameter`], [`Error::DecoderLocked`], [`Error::DecoderError`] (refused), [`Error::Timeout`] on its control register,
@@ -199,16 +239,22 @@ pub fn program_decoder(
     );
     let register = decoder.register(Ctrl::OFFSET);
 
+    let kind = match decoder.coherence {
+        Coherence::HostOnly => field(Ctrl::TARGET_TYPE, 1),
+        Coherence::Device => field(Ctrl::BI, 1),
+    };
+
     let control = read(hw, register)?;
     let mut committed = Ctrl::COMMITTED.is_set(control);
     if committed {
         let same = read64(hw, base_lo, base_hi)? == decoder.base
-            && read64(hw, size_lo, size_hi)? == decoder.size;
+            && read64(hw, size_lo, size_hi)? == decoder.size
+            && control & (Ctrl::TARGET_TYPE.mask() | Ctrl::BI.mask()) == kind;
         if !same && Ctrl::LOCK.is_set(control) {
             return Err(Error::DecoderLocked { register, control });
         }
         if !same {
-            write(hw, register, field(Ctrl::TARGET_TYPE, 1))?;
+            write(hw, register, kind)?;
             wait_register(hw, register, limits.commit, limits.slice, |value| {
                 !Ctrl::COMMITTED.is_set(value)
             })?;
@@ -219,9 +265,7 @@ pub fn program_decoder(
         write64(hw, base_lo, base_hi, decoder.base)?;
         write64(hw, size_lo, size_hi, decoder.size)?;
         write64(hw, skip_lo, skip_hi, 0)?;
-        let control = field(Ctrl::TARGET_TYPE, 1)
-            | field(Ctrl::LOCK, decoder.lock.into())
-            | field(Ctrl::COMMIT, 1);
+        let control = kind | field(Ctrl::LOCK, decoder.lock.into()) | field(Ctrl::COMMIT, 1);
         write(hw, register, control)?;
         let control = wait_register(hw, register, limits.commit, limits.slice, |value| {
             Ctrl::COMMITTED.is_set(value) || Ctrl::ERROR.is_set(value)
@@ -268,20 +312,31 @@ pub fn program_msix(
     write(hw, entry.saturating_add(12), 0)
 }
 
-/// Brings the memory up: identity, media, link, decoder. The engine's ring is [`crate::Ring::start`]'s.
+/// Brings the memory up: identity, media, link (for device coherence with back-invalidate), decoder. The engine's ring is
+/// [`crate::Ring::start`]'s.
 ///
 /// # Errors
-/// Those of the steps.
+/// Those of the steps; [`Error::Missing`] for device coherence where `Caps` has no back-invalidate, before anything is changed.
 pub fn bring_up(
     hw: &mut (impl Hw + ?Sized),
     hdm_base: u64,
     lock: bool,
+    coherence: Coherence,
     limits: &Limits,
 ) -> Result<(Identity, Decoder), Error> {
     let identity = identify(hw)?;
+    if coherence == Coherence::Device {
+        identity.require(regs::Caps::BACK_INVALIDATE, "back-invalidate (BI-68)")?;
+    }
     media_ready(hw, limits)?;
-    link_up(hw, limits)?;
-    let decoder = Decoder::covering(hdm_base, identity.capacity, lock);
+    match coherence {
+        Coherence::HostOnly => link_up(hw, limits)?,
+        Coherence::Device => back_invalidate(hw, limits)?,
+    }
+    let decoder = Decoder {
+        coherence,
+        ..Decoder::covering(hdm_base, identity.capacity, lock)
+    };
     program_decoder(hw, &decoder, limits)?;
     Ok((identity, decoder))
 }

@@ -2,6 +2,7 @@
 
 use crate::io::IoError;
 use core::fmt;
+use cxlmem_protocol::engine::Status;
 use cxlmem_protocol::hdm::CommitError;
 use cxlmem_protocol::regs::Reg;
 
@@ -44,6 +45,13 @@ pub enum Error {
         register: u32,
         /// Name of the capability.
         what: &'static str,
+    },
+    /// The link is up without back-invalidate: the host's end did not offer it.
+    NotAgreed {
+        /// Offset of the status register.
+        register: u32,
+        /// Its value.
+        status: u32,
     },
     /// A register did not take the awaited value in time.
     Timeout {
@@ -133,6 +141,7 @@ impl Error {
             Error::Identity { .. } => "check that BAR0 belongs to this device and that memory space is enabled",
             Error::Version { .. } => "use a driver and a device built from the same register map",
             Error::Missing { .. } => "choose a configuration that has it",
+            Error::NotAgreed { .. } => "let the host's end of the link offer BI-68 before the device is opened, or open it without device coherence",
             Error::Timeout { .. } => "check clock and reset of the device and the peer of its link, or raise the limit",
             Error::DecoderError { .. } => "give a base and a size that are multiples of the decoder's granule and overlap no other decoder",
             Error::DecoderLocked { .. } => "use the committed range, or reset the device",
@@ -142,6 +151,9 @@ impl Error {
             Error::ForeignCompletion { .. } => "the completion ring was overwritten: reset the engine",
             Error::CommandTimeout { .. } => "the engine is idle again: retry, or raise the limit",
             Error::EngineStuck { .. } => "reset the function (FLR) and open the device again",
+            Error::Command { code, .. } if *code == Status::NotReleased as u8 => {
+                "see the errors of the host and of the link, raise SnoopTimeout if the host is only slow, then retry"
+            }
             Error::Command { .. } => "see the status code in the engine's table",
         }
     }
@@ -153,6 +165,7 @@ impl Error {
             | Error::Identity { register, .. }
             | Error::Version { register, .. }
             | Error::Missing { register, .. }
+            | Error::NotAgreed { register, .. }
             | Error::Timeout { register, .. }
             | Error::DecoderError { register, .. }
             | Error::DecoderLocked { register, .. }
@@ -203,6 +216,11 @@ impl fmt::Display for Error {
             Error::Missing { register, what } => {
                 write!(f, "{} does not report {what}", Name(register))?
             }
+            Error::NotAgreed { register, status } => write!(
+                f,
+                "{} is {status:#010x}: the link is up without back-invalidate (BI)",
+                Name(register)
+            )?,
             Error::Timeout {
                 register,
                 last,
@@ -246,10 +264,13 @@ impl fmt::Display for Error {
                 "{} is {status:#010x}: the engine is not idle after its reset",
                 Name(register)
             )?,
-            Error::Command { opcode, code, done } => write!(
-                f,
-                "command with opcode {opcode} ended with status {code} after {done} units"
-            )?,
+            Error::Command { opcode, code, done } => {
+                write!(f, "command with opcode {opcode} ended with status {code}")?;
+                if let Some(status) = Status::from_code(code) {
+                    write!(f, " ({status})")?;
+                }
+                write!(f, " after {done} units")?;
+            }
         }
         write!(f, "; {}", self.next_step())
     }

@@ -133,6 +133,8 @@ pub struct Migrator<'a> {
     /// All pages before it are settled, in the present phase: copying, then handing back.
     next: usize,
     copied: bool,
+    /// Pages have an owner, whom the engine heeds.
+    owned: bool,
     chain: Option<Chain>,
     /// Engine cycles of all copies so far.
     cycles: u64,
@@ -157,9 +159,18 @@ impl<'a> Migrator<'a> {
             list,
             next: 0,
             copied: false,
+            owned: true,
             chain: None,
             cycles: 0,
         }
+    }
+
+    /// For device-coherent memory: pages have no owner and the engine takes the host's lines itself, so that nothing is flushed or handed over,
+    /// and [`PageMove::holder`] is left alone.
+    #[must_use]
+    pub fn without_owners(mut self) -> Migrator<'a> {
+        self.owned = false;
+        self
     }
 
     /// Engine cycles that the copies took, from their completion records.
@@ -329,7 +340,9 @@ impl<'a> Migrator<'a> {
             Some(take) if !ok(take) => take.done as usize,
             _ => count,
         };
-        self.each(first, owned, |page| page.holder = Holder::Device);
+        if self.owned {
+            self.each(first, owned, |page| page.holder = Holder::Device);
+        }
         self.cycles = self.cycles.saturating_add(u64::from(record.cycles));
         self.each(first, done, |page| page.result = PageResult::Done);
         if ok(record) {
@@ -348,7 +361,8 @@ impl<'a> Migrator<'a> {
                 | Status::HostOwned
                 | Status::DmaError
                 | Status::DmaTimeout
-                | Status::Poison,
+                | Status::Poison
+                | Status::NotReleased,
             ) => (done, 1),
             // Not about a page: the command itself is wrong, or an unknown code.
             _ => (done, count.saturating_sub(done)),
@@ -375,11 +389,14 @@ impl<'a> Migrator<'a> {
                 Ok(()) => PageResult::Aborted,
                 Err(_) => PageResult::Quarantined,
             };
+            let owned = self.owned;
             self.each(first, count, |page| {
                 if work != Work::GiveBack {
                     page.result = result;
                     // The hand-over may have happened.
-                    page.holder = Holder::Device;
+                    if owned {
+                        page.holder = Holder::Device;
+                    }
                 }
             });
         }
@@ -428,6 +445,7 @@ impl<'a> Migrator<'a> {
                 self.run_from(self.next, |page| page.result == PageResult::Pending)
             {
                 let work = match self.pages.get(first).map(|page| page.holder) {
+                    _ if !self.owned => Work::Copy,
                     Some(Holder::Device) => Work::Copy,
                     _ => Work::TakeAndCopy,
                 };

@@ -3,7 +3,7 @@
 mod model;
 
 use cxlmem_driver_core::bringup::{
-    bring_up, identify, program_decoder, program_msix, Decoder, MsiMessage,
+    bring_up, identify, program_decoder, program_msix, Coherence, Decoder, MsiMessage,
 };
 use cxlmem_driver_core::{Error, IoError, Limits};
 use cxlmem_protocol::hdm::GRANULE;
@@ -16,7 +16,8 @@ const LIMITS: Limits = Limits::SIMULATED;
 #[test]
 fn programs_the_decoder_and_reports_the_identity() {
     let mut model = Model::new(64);
-    let (identity, decoder) = bring_up(&mut model, BASE, true, &LIMITS).unwrap();
+    let (identity, decoder) =
+        bring_up(&mut model, BASE, true, Coherence::HostOnly, &LIMITS).unwrap();
     assert_eq!(
         (identity.capacity, identity.clock_khz),
         (64 * 4096, 100_000)
@@ -32,7 +33,8 @@ fn programs_the_decoder_and_reports_the_identity() {
             index: 0,
             base: BASE,
             size: GRANULE,
-            lock: true
+            lock: true,
+            coherence: Coherence::HostOnly,
         }
     );
     assert_eq!(model.hdm_base(), BASE);
@@ -53,6 +55,7 @@ fn a_committed_decoder_is_kept_moved_or_named_locked() {
         base,
         size: GRANULE,
         lock,
+        coherence: Coherence::HostOnly,
     };
     program_decoder(&mut model, &at(BASE, false), &LIMITS).unwrap();
     let commits = |model: &Model| {
@@ -79,6 +82,65 @@ fn a_committed_decoder_is_kept_moved_or_named_locked() {
     );
 }
 
+/// A model that has back-invalidate, at a host that offers it or not.
+fn with_back_invalidate(offered: bool) -> Model {
+    let mut model = Model::new(4);
+    let caps = model.regs[&regs::Caps::OFFSET] | regs::Caps::BACK_INVALIDATE.mask();
+    model.regs.insert(regs::Caps::OFFSET, caps);
+    model.host_offers_bi = offered;
+    model
+}
+
+#[test]
+fn device_coherence_is_negotiated_and_programmed() {
+    let mut model = with_back_invalidate(true);
+    let up = bring_up(&mut model, BASE, false, Coherence::Device, &LIMITS);
+    assert_eq!(up.unwrap().1.coherence, Coherence::Device);
+    let control = model.regs[&regs::Hdm0Ctrl::OFFSET];
+    assert!(regs::Hdm0Ctrl::BI.is_set(control) && !regs::Hdm0Ctrl::TARGET_TYPE.is_set(control));
+    // The link was down in between, with the offer made, and came up again.
+    let link: Vec<u32> = model
+        .writes
+        .iter()
+        .filter(|write| write.0 == regs::LinkCtrl::OFFSET)
+        .map(|write| write.1)
+        .collect();
+    let state = |value: &u32| {
+        (
+            regs::LinkCtrl::ENABLE.get(*value),
+            regs::LinkCtrl::OFFER_BI.get(*value),
+        )
+    };
+    assert_eq!(link.iter().map(state).collect::<Vec<_>>(), [(0, 1), (1, 1)]);
+    // Again: nothing is restarted. Host-only over the same range: the decoder is released and committed anew.
+    bring_up(&mut model, BASE, false, Coherence::Device, &LIMITS).unwrap();
+    let restarts = |m: &Model| {
+        m.writes
+            .iter()
+            .filter(|w| w.0 == regs::LinkCtrl::OFFSET)
+            .count()
+    };
+    assert_eq!(restarts(&model), 2);
+    bring_up(&mut model, BASE, false, Coherence::HostOnly, &LIMITS).unwrap();
+    let control = model.regs[&regs::Hdm0Ctrl::OFFSET];
+    assert!(!regs::Hdm0Ctrl::BI.is_set(control) && regs::Hdm0Ctrl::TARGET_TYPE.is_set(control));
+}
+
+#[test]
+fn device_coherence_that_is_not_there_is_named_before_anything_changes() {
+    let mut model = Model::new(4);
+    let error = bring_up(&mut model, BASE, false, Coherence::Device, &LIMITS).unwrap_err();
+    assert!(matches!(error, Error::Missing { .. }), "{error}");
+    assert!(error.to_string().contains("back-invalidate"), "{error}");
+    assert!(model.writes.is_empty());
+
+    let mut model = with_back_invalidate(false);
+    let error = bring_up(&mut model, BASE, false, Coherence::Device, &LIMITS).unwrap_err();
+    assert!(matches!(error, Error::NotAgreed { .. }), "{error}");
+    assert_eq!(error.register(), Some(regs::LinkStatus::OFFSET));
+    assert!(error.to_string().ends_with(error.next_step()), "{error}");
+}
+
 #[test]
 fn bad_decoder_parameters_are_named() {
     let good = Decoder {
@@ -86,6 +148,7 @@ fn bad_decoder_parameters_are_named() {
         base: BASE,
         size: GRANULE,
         lock: false,
+        coherence: Coherence::HostOnly,
     };
     for bad in [
         Decoder { index: 2, ..good },
@@ -185,7 +248,7 @@ fn every_failure_is_bounded_and_names_its_register() {
     for (name, inject, register, text) in cases {
         let mut model = Model::new(4);
         inject(&mut model);
-        let error = bring_up(&mut model, BASE, false, &LIMITS).unwrap_err();
+        let error = bring_up(&mut model, BASE, false, Coherence::HostOnly, &LIMITS).unwrap_err();
         assert_eq!(error.register(), Some(register), "{name}: {error}");
         assert!(error.to_string().contains(text), "{name}: {error}");
         assert!(

@@ -4,12 +4,13 @@ mod model;
 #[path = "model/seed.rs"]
 mod seed;
 
-use cxlmem_driver_core::bringup::bring_up;
+use cxlmem_driver_core::bringup::{bring_up, Coherence};
 use cxlmem_driver_core::engine::{Opcode, Status};
 use cxlmem_driver_core::{
     Direction, Error, Holder, IoError, Limits, Migrator, PageMove, PageResult, Ring, RingMemory,
     LIST_BYTES, PAGE_BYTES,
 };
+use cxlmem_protocol::regs;
 use model::Model;
 use proptest::prelude::*;
 
@@ -32,7 +33,7 @@ struct Bench {
 impl Bench {
     fn new(pages: usize) -> Bench {
         let mut model = Model::new(pages);
-        bring_up(&mut model, BASE, false, &LIMITS).unwrap();
+        bring_up(&mut model, BASE, false, Coherence::HostOnly, &LIMITS).unwrap();
         let memory = RingMemory {
             descriptors: model.alloc(RingMemory::descriptor_bytes(3)),
             completions: model.alloc(RingMemory::completion_bytes(3)),
@@ -92,6 +93,39 @@ fn moves(host: &[u64], first: u64) -> Vec<PageMove> {
         .zip(first..)
         .map(|(&host, n)| PageMove::new(host, n * PAGE_BYTES, Holder::Host))
         .collect()
+}
+
+#[test]
+fn device_coherent_pages_are_copied_and_nothing_else() {
+    let mut bench = Bench::new(8);
+    let (caps, control) = (regs::Caps::OFFSET, regs::Hdm0Ctrl::OFFSET);
+    let more = bench.model.regs[&caps] | regs::Caps::BACK_INVALIDATE.mask();
+    bench.model.regs.insert(caps, more);
+    bench.model.host_offers_bi = true;
+    bring_up(&mut bench.model, BASE, false, Coherence::Device, &LIMITS).unwrap();
+    assert!(regs::Hdm0Ctrl::BI.is_set(bench.model.regs[&control]));
+    let host = bench.host_pages(3);
+    let back = bench.model.alloc(3 * PAGE);
+    let mut to_device = moves(&host, 0);
+    // A line that the host has changed: it is overwritten at the device, not written back over the copy later.
+    bench.model.line_write(BASE, &[9; 64]).unwrap();
+    let homes: Vec<u64> = (0..3).map(|n| back + n * PAGE_BYTES).collect();
+    for (pages, direction) in [
+        (&mut to_device, Direction::ToDevice),
+        (&mut moves(&homes, 0), Direction::ToHost),
+    ] {
+        let Bench { model, ring, list } = &mut bench;
+        let mut flush = |_: &mut Model, _: u64, _: u32| panic!("nothing is flushed");
+        Migrator::new(pages, direction, Holder::Device, *list)
+            .without_owners()
+            .run(model, ring, &mut flush)
+            .unwrap();
+        assert!(pages.iter().all(|page| page.result == PageResult::Done));
+        assert!(pages.iter().all(|page| page.holder == Holder::Host));
+    }
+    assert_eq!(bench.model.host_page(back), bench.model.host_page(host[0]));
+    let owners = |d: &&cxlmem_driver_core::engine::Descriptor| d.opcode == Opcode::SetOwner as u8;
+    assert_eq!(bench.model.log.iter().filter(owners).count(), 0);
 }
 
 #[test]

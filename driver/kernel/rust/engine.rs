@@ -7,7 +7,7 @@ use crate::errno;
 use crate::hw::Kernel;
 use core::ffi::{c_char, c_int, c_void};
 use core::fmt::{self, Write};
-use cxlmem_driver_core::bringup::{self, Identity};
+use cxlmem_driver_core::bringup::{self, Coherence, Identity};
 use cxlmem_driver_core::engine::{flags, Descriptor, Opcode, PAGE_BYTES};
 use cxlmem_driver_core::{
     Direction, Error, Holder, IoError, Limits, Migrator, PageMove, PageResult, Ring, RingMemory,
@@ -168,7 +168,7 @@ pub unsafe extern "C" fn cxlmem_engine_start(
 ) -> c_int {
     // SAFETY: the caller's.
     let e = unsafe { object(engine) };
-    let up = bringup::bring_up(&mut e.hw, hdm_base, false, &e.limits);
+    let up = bringup::bring_up(&mut e.hw, hdm_base, false, Coherence::HostOnly, &e.limits);
     let up = up.and_then(|(identity, _)| {
         identity.require(
             cxlmem_driver_core::regs::Caps::ENGINE,
@@ -212,7 +212,8 @@ pub unsafe extern "C" fn cxlmem_engine_stop(engine: *mut c_void) -> c_int {
 pub unsafe extern "C" fn cxlmem_engine_restart(engine: *mut c_void, hdm_base: u64) -> c_int {
     // SAFETY: the caller's.
     let e = unsafe { object(engine) };
-    let up = bringup::bring_up(&mut e.hw, hdm_base, false, &e.limits).map(drop);
+    let up =
+        bringup::bring_up(&mut e.hw, hdm_base, false, Coherence::HostOnly, &e.limits).map(drop);
     let up = up.and_then(|()| match &mut e.ring {
         Some(ring) => ring.start(&mut e.hw),
         None => Ok(()),

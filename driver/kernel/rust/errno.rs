@@ -19,7 +19,7 @@ pub fn of(error: &Error) -> i32 {
         Error::Io { source, .. } => return of_io(*source),
         Error::Identity { .. } => ENODEV,
         Error::Version { .. } => EPROTO,
-        Error::Missing { .. } => EOPNOTSUPP,
+        Error::Missing { .. } | Error::NotAgreed { .. } => EOPNOTSUPP,
         Error::Timeout { .. } | Error::CommandTimeout { .. } => ETIMEDOUT,
         Error::Parameter { .. } => EINVAL,
         Error::DecoderLocked { .. } | Error::RingFull { .. } => EBUSY,

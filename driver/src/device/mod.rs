@@ -8,16 +8,17 @@ mod state;
 pub(crate) use buffer::check_range;
 pub use buffer::{DeviceBuffer, HostBuffer};
 pub use pages::{HostPage, Migration, PageResult, Stats};
-pub(crate) use state::{State, OWNER_REGIONS};
+pub(crate) use state::{Atomic, State, OWNER_REGIONS};
 
 use crate::config::{self, Function};
 use crate::error::{Error, Result};
+use crate::region::Holdings;
 use crate::transport::{HpaWindow, Transport};
-use core::bringup::{self, Decoder, Identity};
+use core::bringup::{self, Coherence, Decoder, Identity};
 use core::{Extent, PagePool, PageSlot, Ring, RingMemory, LIST_BYTES, LIST_PAGES, PAGE_BYTES};
 use cxlmem_driver_core as core;
 use cxlmem_protocol::engine::{
-    flags, Completion, Descriptor, Opcode, LINE_BYTES, MAX_BYTES, MAX_HOPS,
+    flags, Completion, Descriptor, Opcode, LINE_BYTES, MAX_BYTES, MAX_HOPS, WORD_BYTES,
 };
 use cxlmem_protocol::regs;
 use port::Port;
@@ -30,6 +31,11 @@ pub struct Options {
     pub hdm_base: Option<u64>,
     /// Lock the HDM decoder until the next reset.
     pub lock_decoder: bool,
+    /// Device-coherent memory (HDM-DB over BI-68): the device's own accesses take lines back from the host by snoops, and pages have no owner. Off:
+    /// HDM-H, where the driver hands pages over.
+    pub device_coherent: bool,
+    /// With `device_coherent`: cycles that the host has for the answer to a snoop (register `SnoopTimeout`, below 2^24). `None`: as after reset.
+    pub snoop_timeout: Option<u32>,
     /// log2 of the number of descriptors in the command ring, 2 to 10.
     pub ring_log2: u32,
     /// MSI-X vector for completions.
@@ -43,6 +49,8 @@ impl Default for Options {
         Options {
             hdm_base: None,
             lock_decoder: false,
+            device_coherent: false,
+            snoop_timeout: None,
             ring_log2: 6,
             vector: 0,
             limits: None,
@@ -61,6 +69,8 @@ pub struct Info {
     pub identity: Identity,
     /// Where its memory appears in host physical memory.
     pub window: HpaWindow,
+    /// Whether the memory is device-coherent.
+    pub device_coherent: bool,
     /// Cycles per second.
     pub clock_hz: u64,
     /// Whether the function has MSI-X (completions are polled otherwise, and whenever an interrupt is lost).
@@ -110,7 +120,7 @@ impl Operand {
 /// Outcome of an engine command.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OpResult {
-    /// Sum, checksum or last pointer; 0 for fill.
+    /// Sum, checksum, last pointer, or what the word was; 0 for fill.
     pub value: u64,
     /// Engine cycles, from the completion records.
     pub cycles: u64,
@@ -121,6 +131,10 @@ pub struct OpResult {
 /// An open device. Shared by regions and buffers through `Arc`; all calls may come from any thread.
 pub struct Device {
     state: Mutex<State>,
+    /// Whoever gets this waits for the state next: threads that use the device over and over leave turns for the one that serves faults.
+    turn: Mutex<()>,
+    /// Pages of regions that hold lines.
+    pub(crate) holdings: Arc<Holdings>,
     info: Info,
 }
 
@@ -137,8 +151,8 @@ impl Device {
     /// command ring.
     ///
     /// # Errors
-    /// [`Error::Discovery`] and [`Error::Config`] for another function; [`Error::Device`] names the register where bring-up ended;
-    /// [`Error::Transport`].
+    /// [`Error::Discovery`] and [`Error::Config`] for another function; [`Error::Device`] names the register where bring-up ended, and what is
+    /// missing for device coherence; [`Error::Transport`] (a host that answers no snoops).
     pub fn open(transport: impl Transport + 'static, options: &Options) -> Result<Arc<Device>> {
         Device::open_boxed(Box::new(transport), options)
     }
@@ -172,7 +186,14 @@ impl Device {
                     .base
             }
         };
-        let up = bringup::bring_up(&mut port, base, options.lock_decoder, &limits);
+        let holdings = Arc::new(Holdings::default());
+        let coherence = if options.device_coherent {
+            prepare_coherence(&mut port, &identity, holdings.clone(), options)?;
+            Coherence::Device
+        } else {
+            Coherence::HostOnly
+        };
+        let up = bringup::bring_up(&mut port, base, options.lock_decoder, coherence, &limits);
         let (identity, decoder) = up.map_err(|error| device_error(&mut port, error))?;
         let engine = identity.require(regs::Caps::ENGINE, "the migration engine");
         engine.map_err(|error| device_error(&mut port, error))?;
@@ -186,11 +207,14 @@ impl Device {
                 base: decoder.base,
                 size: decoder.size,
             },
+            device_coherent: options.device_coherent,
             clock_hz,
             interrupts,
         };
         Ok(Arc::new(Device {
             state: Mutex::new(state),
+            turn: Mutex::new(()),
+            holdings,
             info,
         }))
     }
@@ -202,6 +226,7 @@ impl Device {
 
     /// The state. Whoever holds this must not touch region memory (see [`state`]).
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -358,6 +383,25 @@ impl Device {
         })
     }
 
+    /// Adds to a 64-bit word of device memory, wrapping, at the memory. [`OpResult::value`] is what it was. For words of regions
+    /// see [`crate::SharedRegion::device_fetch_add`].
+    ///
+    /// # Errors
+    /// [`Error::Unaligned`]; [`Error::Pool`] for memory that is not a buffer's or a migrated page's; [`Error::Device`] with status POISON, or
+    /// NOT_RELEASED when the host did not give the line up in time: the word is as it was then.
+    pub fn fetch_add(&self, dpa: u64, add: u64) -> Result<OpResult> {
+        self.lock().atomic_of_buffer(dpa, Atomic::Add(add))
+    }
+
+    /// Puts `new` into a 64-bit word of device memory if it is `expected`. [`OpResult::value`] is what it was.
+    ///
+    /// # Errors
+    /// As [`Device::fetch_add`].
+    pub fn compare_swap(&self, dpa: u64, expected: u64, new: u64) -> Result<OpResult> {
+        let swap = Atomic::CompareSwap { expected, new };
+        self.lock().atomic_of_buffer(dpa, swap)
+    }
+
     fn each_part(
         &self,
         operand: Operand,
@@ -425,22 +469,7 @@ impl State {
         };
         match operand {
             Operand::Device { dpa, bytes } => {
-                let first = dpa - dpa % PAGE_BYTES;
-                let pages = (dpa - first + bytes).div_ceil(PAGE_BYTES);
-                let extent = Extent {
-                    dpa: first,
-                    pages: u32::try_from(pages).unwrap_or(u32::MAX),
-                };
-                for page in extent.iter() {
-                    if let PageSlot::Owned { owner, .. } = self.pool.slot(page)? {
-                        if owner >= OWNER_REGIONS {
-                            return Err(core::PoolError::NotOwner { dpa: page, owner }.into());
-                        }
-                    } else {
-                        return Err(core::PoolError::DoubleFree { dpa: page }.into());
-                    }
-                }
-                self.claim_device(extent)?;
+                self.claim_for_engine(dpa, bytes)?;
                 descriptor.dev_addr = dpa;
             }
             Operand::Host { bus, .. } => {
@@ -455,6 +484,32 @@ impl State {
             operand.bytes()
         };
         self.command(&descriptor, bytes)
+    }
+
+    /// Checks that memory is no region's, and makes the engine its holder.
+    fn claim_for_engine(&mut self, dpa: u64, bytes: u64) -> Result<()> {
+        let first = dpa - dpa % PAGE_BYTES;
+        let pages = (dpa - first + bytes).div_ceil(PAGE_BYTES);
+        let extent = Extent {
+            dpa: first,
+            pages: u32::try_from(pages).unwrap_or(u32::MAX),
+        };
+        for page in extent.iter() {
+            if let PageSlot::Owned { owner, .. } = self.pool.slot(page)? {
+                if owner >= OWNER_REGIONS {
+                    return Err(core::PoolError::NotOwner { dpa: page, owner }.into());
+                }
+            } else {
+                return Err(core::PoolError::DoubleFree { dpa: page }.into());
+            }
+        }
+        self.claim_device(extent)
+    }
+
+    fn atomic_of_buffer(&mut self, dpa: u64, atomic: Atomic) -> Result<OpResult> {
+        atomic.check(dpa)?;
+        self.claim_for_engine(dpa, WORD_BYTES)?;
+        self.atomic(dpa, atomic)
     }
 
     fn shut_down(&mut self) {
@@ -500,6 +555,38 @@ fn check_operand(operand: Operand) -> Result<()> {
             limit: u64::MAX - at,
         }),
     }
+}
+
+/// What must be before the link starts: a device that snoops, a host that answers, and the time for an answer.
+fn prepare_coherence(
+    port: &mut Port,
+    identity: &Identity,
+    pages: Arc<Holdings>,
+    options: &Options,
+) -> Result<()> {
+    use regs::SnoopTimeout;
+    let capable = identity.require(regs::Caps::BACK_INVALIDATE, "back-invalidate (BI-68)");
+    capable.map_err(|error| device_error(port, error))?;
+    if let Some(cycles) = options.snoop_timeout {
+        let limit = SnoopTimeout::CYCLES.get(u32::MAX);
+        if cycles == 0 || cycles > limit {
+            return Err(Error::Parameter {
+                what: "snoop_timeout (cycles)",
+                value: cycles.into(),
+                limit: limit.into(),
+            });
+        }
+        let value = SnoopTimeout::CYCLES.with(0, cycles);
+        core::Mmio::write32(port, SnoopTimeout::OFFSET, value).map_err(|source| {
+            let at = SnoopTimeout::OFFSET.into();
+            device_error(port, core::Error::Io { at, source })
+        })?;
+    }
+    let offered = port.transport.device_coherent(pages);
+    offered.map_err(|source| Error::Transport {
+        what: "making the host answer snoops",
+        source,
+    })
 }
 
 fn device_error(port: &mut Port, error: core::Error) -> Error {
@@ -568,6 +655,7 @@ fn start_engine(
         pool: PagePool::new(vec![PageSlot::Free; pages]),
         limits,
         hdm_base: decoder.base,
+        device_coherent: decoder.coherence == Coherence::Device,
         resident: Default::default(),
         host_pages: Default::default(),
         lost_host: Default::default(),

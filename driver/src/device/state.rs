@@ -6,14 +6,17 @@
 
 use super::pages::{Migration, PageResult, Stats};
 use super::port::Port;
+use super::OpResult;
 use crate::config;
 use crate::error::{Error, Result};
-use crate::transport::{Intent, LINE, PAGE};
+use crate::transport::{ChangedLine, Intent, LINE, PAGE};
 use core::{
     Direction, Extent, Holder, Migrator, OwnerId, PageMove, PagePool, PageSlot, Ring, RingMemory,
 };
 use cxlmem_driver_core as core;
-use cxlmem_protocol::engine::{flags, Completion, Descriptor, Opcode, Status, MAX_PAGES};
+use cxlmem_protocol::engine::{
+    flags, Completion, Descriptor, Opcode, Status, MAX_PAGES, WORD_BYTES,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Owner of pages that hold migrated host pages.
@@ -25,6 +28,27 @@ pub(crate) const OWNER_REGIONS: OwnerId = 2;
 
 pub(crate) type PageData = [[u8; LINE]; PAGE / LINE];
 
+/// An atomic of the engine.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Atomic {
+    Add(u64),
+    CompareSwap { expected: u64, new: u64 },
+}
+
+impl Atomic {
+    /// Checks the address of its word.
+    pub fn check(self, dpa: u64) -> Result<()> {
+        if dpa % WORD_BYTES == 0 {
+            return Ok(());
+        }
+        Err(Error::Unaligned {
+            what: "address of an atomic's word",
+            value: dpa,
+            unit: WORD_BYTES,
+        })
+    }
+}
+
 pub(crate) struct State {
     pub port: Port,
     pub ring: Ring,
@@ -35,6 +59,8 @@ pub(crate) struct State {
     pub limits: core::Limits,
     /// Host physical address of DPA 0.
     pub hdm_base: u64,
+    /// The device snoops: pages have no owner.
+    pub device_coherent: bool,
     /// Host pages whose data is on the device: bus address to DPA.
     pub resident: BTreeMap<u64, u64>,
     /// Pages of host buffers, by bus address.
@@ -95,6 +121,29 @@ impl State {
         })
     }
 
+    /// An atomic on a word whose page the engine may touch.
+    pub fn atomic(&mut self, dpa: u64, atomic: Atomic) -> Result<OpResult> {
+        let (opcode, arg, host_addr) = match atomic {
+            Atomic::Add(add) => (Opcode::FetchAdd, add, 0),
+            Atomic::CompareSwap { expected, new } => (Opcode::CompareSwap, expected, new),
+        };
+        let descriptor = Descriptor {
+            opcode: opcode as u8,
+            flags: flags::IRQ,
+            count: 1,
+            dev_addr: dpa,
+            host_addr,
+            arg,
+            ..Descriptor::default()
+        };
+        let record = self.command(&descriptor, WORD_BYTES)?;
+        Ok(OpResult {
+            value: record.result,
+            cycles: record.cycles.into(),
+            done: WORD_BYTES,
+        })
+    }
+
     fn set_owner(&mut self, extent: Extent, side: Holder) -> Result<()> {
         for part in split(extent) {
             let descriptor = Descriptor {
@@ -131,8 +180,11 @@ impl State {
         Ok(runs)
     }
 
-    /// Makes the host the holder, so that loads and stores may touch the pages.
+    /// Makes the host the holder, so that loads and stores may touch the pages. Device-coherent pages stay the host's in the pool: nobody owns them.
     pub fn claim_host(&mut self, extent: Extent) -> Result<()> {
+        if self.device_coherent {
+            return Ok(());
+        }
         for run in self.not_held(extent, Holder::Host)? {
             if self.ring.is_running() {
                 self.set_owner(run, Holder::Host)?;
@@ -146,6 +198,9 @@ impl State {
 
     /// Makes the engine the holder: flushes the host's lines first.
     pub fn claim_device(&mut self, extent: Extent) -> Result<()> {
+        if self.device_coherent {
+            return Ok(());
+        }
         for run in self.not_held(extent, Holder::Device)? {
             self.flush(run)?;
             self.set_owner(run, Holder::Device)?;
@@ -255,6 +310,17 @@ impl State {
         })
     }
 
+    /// Takes changed lines of a page back that a region has held.
+    pub fn return_lines(&mut self, lines: &[ChangedLine]) -> Result<()> {
+        self.open_check()?;
+        let result = self.port.transport.lines_return(lines);
+        self.stats.lines_written += lines.len() as u64;
+        result.map_err(|source| Error::Transport {
+            what: "storing changed lines of device memory",
+            source,
+        })
+    }
+
     /// Writes back and drops the host's lines of device pages.
     pub fn flush(&mut self, extent: Extent) -> Result<()> {
         let hpa = self.hpa(extent.dpa);
@@ -327,6 +393,9 @@ impl State {
                 port.keep(result)
             };
             let mut migrator = Migrator::new(pages, direction, after, self.list);
+            if self.device_coherent {
+                migrator = migrator.without_owners();
+            }
             let result = migrator.run(&mut self.port, &mut self.ring, &mut flush);
             let cycles = migrator.cycles();
             for page in pages.iter() {

@@ -13,7 +13,7 @@ pub(crate) struct Mapping {
 }
 
 // SAFETY: the mapping is plain memory of the process. The methods that touch its content (`read_page`) or its pages (`discard`, `bus_error`,
-// `restore`) are called by the one thread that has claimed the page.
+// `restore`) are called by the one thread that has claimed the page, or that has it in its hands under the lock of [`super::held`].
 unsafe impl Send for Mapping {}
 // SAFETY: as above; `&Mapping` gives no access to the content except through the claim rule.
 unsafe impl Sync for Mapping {}
@@ -81,7 +81,7 @@ impl Mapping {
         let mut copy = Box::new([0u8; PAGE]);
         let from = self.address(page) as *const u8;
         // SAFETY: `address` checked that the page is inside the mapping; it is present and write-protected, and this thread has claimed
-        // it, so nobody writes to it or takes it away meanwhile. The destination is a new page on the heap.
+        // it or the lock of `held`, so nobody writes to it or takes it away meanwhile. The destination is a new page on the heap.
         unsafe { std::ptr::copy_nonoverlapping(from, copy.as_mut_ptr(), PAGE) };
         copy
     }

@@ -14,6 +14,14 @@
 //! * [`Pager::migrate_to_device`] and [`Pager::migrate_to_host`] take the page away in the same manner and move its home with the
 //!   device's engine. Pointers stay valid; a thread that accesses a page meanwhile waits.
 //!
+//! # Device-coherent memory
+//!
+//! With [`crate::Options::device_coherent`] the device takes lines back by snoops. The process is then one more cache of the host: a page is
+//! put in place when the host has got all its lines, with ownership for a store, and for a snoop of any of them it is taken away, its changed
+//! lines going to the host's caches, before the snoop is answered. The next access faults and gets it back. So the engine may work on a page
+//! that threads use: [`CoherentRegion::share`]. Pages go and come whole: two words of one page that both sides use all the time cost a fault
+//! for each turn.
+//!
 //! # What cannot work
 //!
 //! * A **system call** that is given a pointer to an absent page fails with EFAULT, because the handler serves faults of user mode only
@@ -22,10 +30,12 @@
 //!   mapping of an empty file before. No zeros are ever put in place of lost data. [`Pager::evict`] lifts the SIGBUS; the next access
 //!   tries again.
 //! * After **fork** the region is not mapped in the child.
-//! * The device's engine acts on a page's home, not on the process's copy: evict first.
+//! * Without device coherence the device's engine acts on a page's home, not on the process's copy: evict first.
 
+mod held;
 mod mapping;
 mod serve;
+mod shared;
 mod table;
 mod uffd;
 
@@ -33,10 +43,14 @@ use crate::device::{check_range, Device, Migration, PageResult, OWNER_REGIONS};
 use crate::error::{Error, Result};
 use crate::transport::PAGE;
 use cxlmem_driver_core::{Extent, LIST_PAGES};
+pub(crate) use held::Holdings;
+use held::Window;
 use mapping::Mapping;
 use serve::{Counters, Inner};
+pub use shared::SharedRegion;
 use std::ops::{Deref, Range};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -126,6 +140,10 @@ pub struct RegionStats {
     pub lines_written_back: u64,
     /// Pages made a SIGBUS: poisoned, or unreadable.
     pub bus_errors: u64,
+    /// Device-coherent memory: pages that the process lost for a snoop.
+    pub pages_recalled: u64,
+    /// Their changed lines.
+    pub lines_recalled: u64,
 }
 
 /// What closing a region did.
@@ -193,9 +211,13 @@ impl CoherentRegion {
         let inner = Arc::new(Inner {
             device: device.clone(),
             owner,
-            mapping,
-            poison_by_uffd: options.uffd_poison && uffd.has_poison,
-            uffd,
+            window: Arc::new(Window {
+                mapping,
+                poison_by_uffd: options.uffd_poison && uffd.has_poison,
+                uffd,
+                pages_recalled: AtomicU64::new(0),
+                lines_recalled: AtomicU64::new(0),
+            }),
             table: Table::new(homes),
             counters: Counters::default(),
             busy_wait: options.busy_wait,
@@ -212,7 +234,7 @@ impl CoherentRegion {
 
     /// The region as a slice. Loads fetch pages as they need them.
     pub fn as_slice(&self) -> &[u8] {
-        let mapping = &self.inner.mapping;
+        let mapping = &self.inner.window.mapping;
         // SAFETY: the mapping is `bytes` long and lives as long as `self`; any content is valid. Bytes that other code sees change only
         // through `as_mut_slice`, which borrows the region alone: migration and eviction keep the content.
         unsafe { std::slice::from_raw_parts(mapping.base().as_ptr(), mapping.bytes()) }
@@ -220,14 +242,14 @@ impl CoherentRegion {
 
     /// The region as a mutable slice. Stores take ownership of pages as they need them. [`CoherentRegion::pager`] moves pages meanwhile.
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
-        let mapping = &self.inner.mapping;
+        let mapping = &self.inner.window.mapping;
         // SAFETY: as in `as_slice`, and `&mut self` makes this the only slice.
         unsafe { std::slice::from_raw_parts_mut(mapping.base().as_ptr(), mapping.bytes()) }
     }
 
     /// The region's first byte, for code that shares the memory between threads by itself. Valid until the region is closed or dropped.
     pub fn as_mut_ptr(&self) -> *mut u8 {
-        self.inner.mapping.base().as_ptr()
+        self.inner.window.mapping.base().as_ptr()
     }
 
     /// A handle for migrations while the slices are in use.
@@ -270,6 +292,9 @@ impl CoherentRegion {
             }
             if inner.evict(claim).is_err() {
                 failed = Some(failed.map_or((claim.page, 1), |(first, count)| (first, count + 1)));
+                if let Some(hpa) = inner.held_at(claim.home) {
+                    inner.device.holdings.forget(hpa);
+                }
             }
         }
         if let Some(server) = self.server.take() {
@@ -347,7 +372,7 @@ fn homes(device: &Arc<Device>, pages: usize, side: Side) -> Result<(u32, Vec<Res
 impl Pager {
     /// Length of the region in bytes, whole pages.
     pub fn bytes(&self) -> usize {
-        self.inner.mapping.bytes()
+        self.inner.window.mapping.bytes()
     }
 
     /// Number of pages.
@@ -377,7 +402,15 @@ impl Pager {
             end: ((page + 1) * PAGE) as u64,
             length: self.bytes() as u64,
         };
-        self.inner.table.inspect(page).ok_or_else(outside)
+        let (home, mapped) = self.inner.table.inspect(page).ok_or_else(outside)?;
+        let held = self.inner.held_at(home);
+        let held = held.and_then(|hpa| self.inner.device.holdings.writable(hpa));
+        let mapped = match (mapped, held) {
+            (Mapped::Absent, Some(true)) => Mapped::Owned,
+            (Mapped::Absent, Some(false)) => Mapped::Shared,
+            (mapped, _) => mapped,
+        };
+        Ok((home, mapped))
     }
 
     /// Moves the home of a range of bytes (whole pages) to the device. Pages that are there already stay as they are.
@@ -535,8 +568,8 @@ fn serve(inner: &Inner, stop: &OwnedFd) {
         events: libc::POLLIN,
         revents: 0,
     };
-    let mut fds = [watch(inner.uffd.raw()), watch(stop.as_raw_fd())];
-    let base = inner.mapping.base().as_ptr() as usize;
+    let mut fds = [watch(inner.window.uffd.raw()), watch(stop.as_raw_fd())];
+    let base = inner.window.mapping.base().as_ptr() as usize;
     loop {
         // SAFETY: `fds` is an array of as many entries as are named.
         let ready = unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, -1) };
@@ -547,7 +580,7 @@ fn serve(inner: &Inner, stop: &OwnedFd) {
             return;
         }
         loop {
-            match inner.uffd.next_fault() {
+            match inner.window.uffd.next_fault() {
                 Ok(Some(fault)) => {
                     let page = fault.address.wrapping_sub(base) / PAGE;
                     if page < inner.pages() {

@@ -1,11 +1,12 @@
 //! What happens to a page: faults bring it in, eviction writes it back and takes it away, migration moves its home.
 //!
-//! Locks, in this order: a page's [`Claim`], then the device's lock. Region memory is read in one place, [`Inner::unmap`], and not
-//! under the device's lock: a fault there could never be served.
+//! Locks, in this order: a page's [`Claim`] (or a pin on its home), then the device's lock, then that of the [`super::held::Holdings`]. A snoop
+//! comes inside a call of the device, under its lock: it takes the last lock only, and never waits for a claim, whose owner may be
+//! waiting for the device. Region memory is read where a page is taken away, when it is present and protected, so that the read does not
+//! fault: a fault under the device's lock could never be served.
 
-use super::mapping::Mapping;
+use super::held::Window;
 use super::table::{Claim, Map, Table};
-use super::uffd::Uffd;
 use super::{RegionStats, Residency, Side};
 use crate::device::{Device, Migration, PageResult};
 use crate::error::{Error, Result};
@@ -31,14 +32,11 @@ pub(super) struct Counters {
 pub(super) struct Inner {
     pub device: Arc<Device>,
     pub owner: OwnerId,
-    pub mapping: Mapping,
-    pub uffd: Uffd,
+    pub window: Arc<Window>,
     pub table: Table,
     pub counters: Counters,
     /// How long an operation waits for a busy page.
     pub busy_wait: Duration,
-    /// Use `UFFDIO_POISON`.
-    pub poison_by_uffd: bool,
     /// The last error of a fault, with its page.
     pub last_error: Mutex<Option<(usize, Error)>>,
 }
@@ -47,9 +45,25 @@ fn count(counter: &AtomicU64, by: u64) {
     counter.fetch_add(by, Ordering::Relaxed);
 }
 
+fn intent(write: bool) -> Intent {
+    match write {
+        true => Intent::Exclusive,
+        false => Intent::Shared,
+    }
+}
+
 impl Inner {
     pub fn pages(&self) -> usize {
-        self.mapping.bytes() / PAGE
+        self.window.mapping.bytes() / PAGE
+    }
+
+    /// Host physical address of a page that the process holds by [`super::held`]: one of device-coherent memory.
+    pub fn held_at(&self, home: Residency) -> Option<u64> {
+        let info = self.device.info();
+        match home {
+            Residency::Device { dpa } if info.device_coherent => Some(info.window.base + dpa),
+            _ => None,
+        }
     }
 
     pub fn deadline(&self) -> Instant {
@@ -64,15 +78,17 @@ impl Inner {
             pages_written_back: get(&self.counters.pages_written_back),
             lines_written_back: get(&self.counters.lines_written_back),
             bus_errors: get(&self.counters.bus_errors),
+            pages_recalled: get(&self.window.pages_recalled),
+            lines_recalled: get(&self.window.lines_recalled),
         }
     }
 
     /// Gives a page back and wakes the threads that wait for it.
     pub fn release(&self, claim: Claim) {
-        let address = self.mapping.address(claim.page);
+        let address = self.window.mapping.address(claim.page);
         self.table.release(claim);
         // It fails only for a range that is not mapped.
-        let _ = self.uffd.wake(address);
+        let _ = self.window.uffd.wake(address);
     }
 
     // ---- bringing a page in ----
@@ -95,20 +111,21 @@ impl Inner {
 
     /// Makes a page present, for reading or for writing. On an error every access to it is a SIGBUS from now on.
     pub fn install(&self, claim: &mut Claim, write: bool) -> Result<()> {
-        let address = self.mapping.address(claim.page);
+        let address = self.window.mapping.address(claim.page);
         let result = match (&claim.map, write) {
+            (Map::Absent, _) if self.held_at(claim.home).is_some() => self.hold(claim, write),
             (Map::Absent, _) => self.fetch(claim.home, write).and_then(|data| {
-                self.uffd.copy(address, &data, !write)?;
+                self.window.uffd.copy(address, &data, !write)?;
                 claim.map = if write { Map::Owned(data) } else { Map::Shared };
                 Ok(())
             }),
             (Map::Shared, true) => self.fetch(claim.home, true).and_then(|data| {
-                self.uffd.write_protect(address, false)?;
+                self.window.uffd.write_protect(address, false)?;
                 claim.map = Map::Owned(data);
                 Ok(())
             }),
             // Protected for a write-back that failed.
-            (Map::Owned(_), true) => return self.uffd.write_protect(address, false),
+            (Map::Owned(_), true) => return self.window.uffd.write_protect(address, false),
             (Map::Owned(_) | Map::Shared, _) => return Ok(()),
             (Map::Poisoned, _) => {
                 let reason =
@@ -123,6 +140,23 @@ impl Inner {
             self.bus_error(claim);
         }
         result.map_err(|error| self.keep(claim.page, error))
+    }
+
+    /// Gets the lines of a device-coherent page and puts it in place.
+    fn hold(&self, claim: &Claim, write: bool) -> Result<()> {
+        let Residency::Device { dpa } = claim.home else {
+            return Ok(());
+        };
+        let holdings = &self.device.holdings;
+        let mut state = self.device.lock();
+        let hpa = state.hpa(dpa);
+        if holdings.grant(hpa, write)? {
+            return Ok(());
+        }
+        let mut data = Box::new([0u8; PAGE]);
+        data.copy_from_slice(state.load_page(dpa, intent(write))?.as_flattened());
+        // Still under the device's lock: no snoop has come since.
+        holdings.put(hpa, &self.window, claim.page, data, write)
     }
 
     /// Keeps an error for [`super::Pager::last_error`] and returns one that says as much.
@@ -143,13 +177,22 @@ impl Inner {
 
     /// Makes every access to the page a SIGBUS.
     fn bus_error(&self, claim: &mut Claim) {
-        count(&self.counters.bus_errors, 1);
         // A page that is present is clean (shared): nothing is lost.
-        let made = self.mapping.discard(claim.page).and_then(|()| {
-            if self.poison_by_uffd {
-                self.uffd.poison(self.mapping.address(claim.page))
+        if let Some(hpa) = self.held_at(claim.home) {
+            let holdings = &self.device.holdings;
+            // But for one whose protection could not be lifted: its store faults again.
+            if holdings.writable(hpa) == Some(true) || holdings.release(hpa).is_err() {
+                return;
+            }
+        }
+        count(&self.counters.bus_errors, 1);
+        let made = self.window.mapping.discard(claim.page).and_then(|()| {
+            if self.window.poison_by_uffd {
+                self.window
+                    .uffd
+                    .poison(self.window.mapping.address(claim.page))
             } else {
-                self.mapping.bus_error(claim.page)
+                self.window.mapping.bus_error(claim.page)
             }
         });
         claim.map = if made.is_ok() {
@@ -165,12 +208,7 @@ impl Inner {
         let mut state = self.device.lock();
         match home {
             Residency::Device { dpa } => {
-                let intent = if write {
-                    Intent::Exclusive
-                } else {
-                    Intent::Shared
-                };
-                let lines = state.load_page(dpa, intent)?;
+                let lines = state.load_page(dpa, intent(write))?;
                 data.copy_from_slice(lines.as_flattened());
             }
             Residency::Host { bus } => {
@@ -186,31 +224,52 @@ impl Inner {
     /// Writes a page's dirty lines to its home and takes the page away. On an error it stays, and so do its changes.
     pub fn unmap(&self, claim: &mut Claim) -> Result<()> {
         match std::mem::take(&mut claim.map) {
-            Map::Absent => Ok(()),
-            Map::Shared => self.mapping.discard(claim.page),
+            Map::Absent => self.give_back(claim),
+            Map::Shared => self.window.mapping.discard(claim.page),
             Map::Owned(before) => {
                 let result = self
                     .write_back(claim, &before)
-                    .and_then(|()| self.mapping.discard(claim.page));
+                    .and_then(|()| self.window.mapping.discard(claim.page));
                 if result.is_err() {
                     claim.map = Map::Owned(before);
                 }
                 result
             }
             Map::Poisoned => {
-                if self.poison_by_uffd {
-                    return self.mapping.discard(claim.page);
+                if self.window.poison_by_uffd {
+                    return self.window.mapping.discard(claim.page);
                 }
-                self.mapping.restore(claim.page)?;
-                self.uffd.register(self.mapping.address(claim.page), PAGE)
+                self.window.mapping.restore(claim.page)?;
+                self.window
+                    .uffd
+                    .register(self.window.mapping.address(claim.page), PAGE)
             }
         }
     }
 
+    /// Takes a device-coherent page away if it is held; its changed lines go to the host's caches.
+    fn give_back(&self, claim: &Claim) -> Result<()> {
+        let Some(hpa) = self.held_at(claim.home) else {
+            return Ok(());
+        };
+        let holdings = &self.device.holdings;
+        let mut state = self.device.lock();
+        let Some(lines) = holdings.changed(hpa)? else {
+            return Ok(());
+        };
+        if !lines.is_empty() {
+            state.return_lines(&lines)?;
+            count(&self.counters.lines_written_back, lines.len() as u64);
+            count(&self.counters.pages_written_back, 1);
+        }
+        holdings.release(hpa)
+    }
+
     fn write_back(&self, claim: &Claim, before: &[u8; PAGE]) -> Result<()> {
-        self.uffd
-            .write_protect(self.mapping.address(claim.page), true)?;
-        let now = self.mapping.read_page(claim.page);
+        self.window
+            .uffd
+            .write_protect(self.window.mapping.address(claim.page), true)?;
+        let now = self.window.mapping.read_page(claim.page);
         // From here on only local memory.
         let mut state = self.device.lock();
         let mut written = 0;
@@ -235,7 +294,8 @@ impl Inner {
 
     /// Writes a page back to its home, through the host's caches, and takes it away.
     pub fn evict(&self, claim: &mut Claim) -> Result<()> {
-        let mapped = !matches!(claim.map, Map::Absent);
+        // The host's caches may hold lines of a page that was taken away for a snoop.
+        let mapped = !matches!(claim.map, Map::Absent) || self.held_at(claim.home).is_some();
         self.unmap(claim)?;
         match claim.home {
             Residency::Device { dpa } if mapped => {
@@ -267,6 +327,8 @@ impl Inner {
             };
             let result = if claim.home.side() == to {
                 PageResult::AlreadyThere
+            } else if self.table.moving(&claim, deadline).is_err() {
+                PageResult::Busy
             } else if self.unmap(&mut claim).is_err() {
                 PageResult::FlushFailed
             } else {

@@ -25,6 +25,10 @@ struct Page {
     home: Residency,
     map: Map,
     busy: bool,
+    /// Operations that rely on the home.
+    pins: usize,
+    /// The home is going to change: no further pins.
+    moving: bool,
 }
 
 #[derive(Debug)]
@@ -33,7 +37,9 @@ struct Pages {
     closed: bool,
 }
 
-/// The table. A page's home and mapping are changed only by the thread that holds its [`Claim`].
+/// The table. A page's home and mapping are changed only by the thread that holds its [`Claim`];
+/// a home that others rely on ([`Table::pin`]) only after [`Table::moving`].
+/// Pages held of device-coherent memory are [`Map::Absent`] here: [`super::held`] knows.
 #[derive(Debug)]
 pub(crate) struct Table {
     pages: Mutex<Pages>,
@@ -57,6 +63,8 @@ impl Table {
                 home,
                 map: Map::Absent,
                 busy: false,
+                pins: 0,
+                moving: false,
             })
             .collect();
         Table {
@@ -82,13 +90,60 @@ impl Table {
     /// # Errors
     /// [`Error::Busy`], [`Error::Closed`].
     pub fn claim(&self, page: usize, deadline: Instant) -> Result<Claim> {
+        self.wait(page, deadline, |pages| match pages.closed {
+            true => Some(Err(Error::Closed)),
+            false => claim(pages, page).map(Ok),
+        })
+    }
+
+    /// Waits until nobody relies on the home of a page that is claimed, so that it may change.
+    ///
+    /// # Errors
+    /// [`Error::Busy`].
+    pub fn moving(&self, claim: &Claim, deadline: Instant) -> Result<()> {
+        self.wait(claim.page, deadline, |pages| {
+            let page = pages.list.get_mut(claim.page)?;
+            page.moving = true;
+            (page.pins == 0).then_some(Ok(()))
+        })
+    }
+
+    /// The home of a page, which stays until [`Table::unpin`].
+    ///
+    /// # Errors
+    /// As [`Table::claim`].
+    pub fn pin(&self, page: usize, deadline: Instant) -> Result<Residency> {
+        self.wait(page, deadline, |pages| {
+            if pages.closed {
+                return Some(Err(Error::Closed));
+            }
+            let page = pages.list.get_mut(page)?;
+            if page.moving {
+                return None;
+            }
+            page.pins += 1;
+            Some(Ok(page.home))
+        })
+    }
+
+    /// Ends a [`Table::pin`].
+    pub fn unpin(&self, page: usize) {
+        if let Some(page) = self.lock().list.get_mut(page) {
+            page.pins = page.pins.saturating_sub(1);
+        }
+        self.released.notify_all();
+    }
+
+    fn wait<T>(
+        &self,
+        page: usize,
+        deadline: Instant,
+        mut ready: impl FnMut(&mut Pages) -> Option<Result<T>>,
+    ) -> Result<T> {
         let mut pages = self.lock();
         loop {
-            if pages.closed {
-                return Err(Error::Closed);
-            }
-            if let Some(claim) = claim(&mut pages, page) {
-                return Ok(claim);
+            if let Some(result) = ready(&mut pages) {
+                return result;
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left == Duration::ZERO {
@@ -107,11 +162,10 @@ impl Table {
     pub fn release(&self, claim: Claim) {
         let mut pages = self.lock();
         if let Some(page) = pages.list.get_mut(claim.page) {
-            *page = Page {
-                home: claim.home,
-                map: claim.map,
-                busy: false,
-            };
+            page.home = claim.home;
+            page.map = claim.map;
+            page.busy = false;
+            page.moving = false;
         }
         drop(pages);
         self.released.notify_all();

@@ -11,7 +11,7 @@ pub mod model;
 
 use cxlmem_driver::transport::{Result, LINE};
 use cxlmem_driver::{
-    Device, HpaWindow, Intent, Limits, MsiMessage, Options, Transport, TransportError,
+    Device, HpaWindow, Intent, Limits, MsiMessage, Options, PageHolder, Transport, TransportError,
 };
 use cxlmem_driver_core::{DmaMem, IoError, Mmio, PAGE_BYTES};
 use cxlmem_protocol::identity::{CLASS as CLASS_CXL_MEMORY, DVSEC_VENDOR};
@@ -46,6 +46,8 @@ pub struct Shared {
     pub write_fails: bool,
     /// Time that a store of a line takes, to widen races.
     pub slow_store: std::time::Duration,
+    /// Device-coherent memory: who holds lines. The model's engine does not ask; tests do.
+    pub pages: Option<Arc<dyn PageHolder>>,
 }
 
 #[derive(Clone)]
@@ -78,6 +80,7 @@ impl TestTransport {
             reads: Vec::new(),
             write_fails: false,
             slow_store: std::time::Duration::ZERO,
+            pages: None,
         })))
     }
 
@@ -91,9 +94,24 @@ impl TestTransport {
     }
 
     pub fn try_open(&self) -> cxlmem_driver::Result<Arc<Device>> {
+        self.try_open_as(false)
+    }
+
+    /// Opens a device that snoops.
+    pub fn open_coherent(&self) -> Arc<Device> {
+        use regs::Caps;
+        let mut shared = self.lock();
+        let caps = shared.model.regs.entry(Caps::OFFSET).or_default();
+        *caps = Caps::BACK_INVALIDATE.with(*caps, 1);
+        drop(shared);
+        self.try_open_as(true).expect("the device opens")
+    }
+
+    pub fn try_open_as(&self, device_coherent: bool) -> cxlmem_driver::Result<Arc<Device>> {
         Device::open(
             self.clone(),
             &Options {
+                device_coherent,
                 limits: Some(LIMITS),
                 ring_log2: 4,
                 ..Options::default()
@@ -234,6 +252,12 @@ impl Transport for TestTransport {
             .model
             .flush(hpa - HDM_BASE, bytes)
             .map_err(map("flush", hpa, bytes as usize))
+    }
+    fn device_coherent(&mut self, pages: Arc<dyn PageHolder>) -> Result<()> {
+        let mut shared = self.lock();
+        shared.model.host_offers_bi = true;
+        shared.pages = Some(pages);
+        Ok(())
     }
     fn irq_message(&mut self, vector: u16) -> Result<Option<MsiMessage>> {
         Ok(Some(MsiMessage {

@@ -2,9 +2,46 @@
 
 use super::agent::Agent;
 use super::cache::{CoreState, NONE};
-use cxlmem_protocol::hdm_db::host::Held;
+use super::{Line, LINE};
+use cxlmem_protocol::hdm_db::host::{Held, Row};
 
 impl Agent {
+    /// What the cores together hold of the line at `address`.
+    pub fn held(&self, address: u64) -> Held {
+        let n = self.table.find(address / LINE);
+        n.map_or(Held::I, |n| self.table.entries[n].held)
+    }
+
+    /// True if a snoop of the line at `address` has come and is not answered: its answer will be what the cores hold then.
+    pub fn is_snooped(&self, address: u64) -> bool {
+        let n = self.table.find(address / LINE);
+        n.is_some_and(|n| self.table.entries[n].snoop.is_some())
+    }
+
+    /// A store of the line at `address` that was made outside the cores, by who was given it with [`CoreOp::Own`](super::CoreOp::Own).
+    /// Takes no time. False if no core has the line for itself any more, or something of it is under way: nothing is stored then.
+    #[must_use = "a line that is not taken is lost"]
+    pub fn deposit(&mut self, address: u64, data: &Line) -> bool {
+        let Some(n) = self.table.find(address / LINE) else {
+            return false;
+        };
+        let e = &mut self.table.entries[n];
+        let Some(owner) = e.owner else { return false };
+        // As a core's own store: not while a Req is outstanding; a write-back that keeps the line has left with the old data.
+        if e.held < Held::E || e.pending.is_some_and(|p| p.row < Row::WrA) || e.dead {
+            return false;
+        }
+        let cache = &mut self.cores[usize::from(owner)].cache;
+        let Some(way) = cache.find(e.line) else {
+            return false;
+        };
+        e.held = Held::M;
+        let copy = cache.way_mut(way);
+        copy.state = CoreState::M;
+        copy.data = *data;
+        true
+    }
+
     /// Brings the entry's data up to date with its owner's.
     pub(super) fn pull(&mut self, n: usize) {
         let e = &mut self.table.entries[n];

@@ -10,6 +10,8 @@ use cxlmem_protocol::hdm_db::host::Row;
 pub enum CoreOp {
     /// Reads.
     Load,
+    /// Reads, and makes sure that nobody else may have the line: for a store that is made elsewhere ([`Agent::deposit`]).
+    Own,
     /// Writes the first `len` bytes of this.
     Store(Line),
     /// Adds to an aligned 8-byte word, wrapping; returns the old value.
@@ -30,6 +32,7 @@ impl CoreOp {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Load => "load",
+            Self::Own => "load for ownership",
             Self::Store(_) => "store",
             Self::FetchAdd(_) => "fetch-add",
             Self::CompareSwap { .. } => "compare-and-swap",
@@ -37,7 +40,13 @@ impl CoreOp {
         }
     }
 
+    /// It changes the line.
     pub(super) fn writes(&self) -> bool {
+        self.owns() && *self != Self::Own
+    }
+
+    /// It needs the line for itself alone.
+    pub(super) fn owns(&self) -> bool {
         !matches!(self, Self::Load | Self::Flush)
     }
 }

@@ -174,7 +174,7 @@ impl Agent {
         if active.op == CoreOp::Flush {
             return self.give_up_line(now, core, active, n, port);
         }
-        let writes = active.op.writes();
+        let writes = active.op.owns();
         if held >= Held::E || (held == Held::S && !writes) {
             // The agent has it: no message.
             let Some(way) = self.place(now, core, n, port) else {
@@ -420,7 +420,7 @@ impl Agent {
                 let Some(way) = way else {
                     return self.violation(now, line, "agent: no way kept free for a fill".into());
                 };
-                self.share(core, n, way, active.op.writes());
+                self.share(core, n, way, active.op.owns());
                 self.perform(now, core, way, n);
             }
             // Past the caches.

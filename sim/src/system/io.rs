@@ -266,7 +266,7 @@ impl System {
     /// [`SystemError`].
     pub fn restart_link(&mut self) -> Result<(), SystemError> {
         let status = self.mmio_read32(regs::LinkStatus::OFFSET)?;
-        if regs::LinkStatus::UP.is_set(status) && self.link.is_up() && self.home.is_idle() {
+        if regs::LinkStatus::UP.is_set(status) && self.link.is_up() && self.host_is_idle() {
             return Ok(());
         }
         self.reset_link()

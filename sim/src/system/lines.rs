@@ -15,7 +15,7 @@ pub enum Access {
 }
 
 impl System {
-    /// Loads a line through the cache. True: it is poisoned, its content is arbitrary and not cached.
+    /// Loads a line through the caches. True: it is poisoned, its content is arbitrary and not cached.
     ///
     /// # Errors
     /// [`SystemError::NoMemory`], [`SystemError::Line`].
@@ -37,6 +37,9 @@ impl System {
     ) -> Result<u64, SystemError> {
         if lines.len() > 64 {
             return Err(HomeError::QueueFull(lines.len()).into());
+        }
+        if self.has_coherent_host() {
+            return self.coherent_read(address, access, lines);
         }
         let mut misses: Vec<(usize, Ticket)> = Vec::new();
         let mut failure: Option<SystemError> = None;
@@ -93,6 +96,9 @@ impl System {
         if address % LINE != 0 || address >> 52 != 0 {
             return Err(HomeError::BadAddress(address).into());
         }
+        if self.has_coherent_host() {
+            return self.coherent_write(address, data);
+        }
         if self.cache.write(address, data, u64::MAX) {
             return Ok(());
         }
@@ -116,6 +122,9 @@ impl System {
     /// [`SystemError::Line`]; what was not written back stays cached.
     pub fn flush(&mut self, address: u64, bytes: u64) -> Result<(), SystemError> {
         let range = address..address.saturating_add(bytes);
+        if self.has_coherent_host() {
+            return self.coherent_flush(range);
+        }
         let mut written: Vec<(u64, Ticket)> = Vec::new();
         let mut failure: Option<SystemError> = None;
         for at in self.cache.addresses_in(range.clone()) {

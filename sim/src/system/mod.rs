@@ -1,10 +1,13 @@
 //! Everything together: the controller, the link and home agent of the host, the host's cache, CXL.io, and external memory if the configuration has it.
 
+mod coherent;
 mod io;
 mod lines;
 
+pub use coherent::{HostCounters, Recall};
 pub use lines::Access;
 
+use crate::coherent::{AgentError, Loss};
 use crate::dut::{Dut, DutError};
 use crate::ext::{ExtMemory, ExtTiming};
 use crate::home::cache::{Cache, CacheShape};
@@ -94,6 +97,12 @@ pub enum SystemError {
     /// Line operation.
     #[error(transparent)]
     Line(#[from] HomeError),
+    /// Line operation of the coherent host.
+    #[error(transparent)]
+    Coherent(#[from] AgentError),
+    /// A changed line came back that the host's caches do not own.
+    #[error("the changed line at {0:#x} is not the host's any more: its last value is lost; was the device reset?")]
+    NotOwned(u64),
     /// No HDM decoder takes the address, or it is beyond the capacity.
     #[error(
         "no memory behind host physical address {0:#x}: check the HDM decoder and the capacity"
@@ -137,6 +146,8 @@ pub struct System {
     port: DevicePort,
     /// Someone else is the home agent: what the device sent.
     tapped: Option<VecDeque<Response>>,
+    /// Cores with caches are the home agent ([`System::use_coherent_host`]).
+    coherent: Option<Box<coherent::Host>>,
     /// What the directory says of the lines of which it ever said something, while someone else is the home agent.
     directory: HashMap<u32, u8>,
     irqs: [u64; cxlmem_protocol::regs::MSIX_VECTORS as usize],
@@ -201,6 +212,7 @@ impl System {
             hung: false,
             port: DevicePort::default(),
             tapped: None,
+            coherent: None,
             directory: HashMap::new(),
             irqs: Default::default(),
             options,
@@ -215,6 +227,9 @@ impl System {
     /// As [`System::new`].
     pub fn reset(&mut self) -> Result<(), SystemError> {
         self.home.link_reset();
+        if let Some(host) = &mut self.coherent {
+            host.reset(Loss::Device);
+        }
         self.cache.discard();
         self.pcie.function.reset();
         self.pcie.reset_streams();
@@ -245,8 +260,10 @@ impl System {
     #[inline]
     pub fn cycle(&mut self) {
         let now = self.dut.cycles();
-        if self.tapped.is_none() {
-            self.home.pump(now, &mut self.link);
+        match &mut self.coherent {
+            Some(host) => host.pump(now, &mut self.link),
+            None if self.tapped.is_none() => self.home.pump(now, &mut self.link),
+            None => {}
         }
         if self.hung {
             self.dut.skip_cycle();
@@ -262,10 +279,13 @@ impl System {
         self.dut.settle();
         let home = &mut self.home;
         let tapped = &mut self.tapped;
-        self.link.sample(&self.dut, |response| match tapped {
-            None => home.receive(now, &response),
-            Some(queue) => queue.push_back(response),
-        });
+        let coherent = &mut self.coherent;
+        self.link
+            .sample(&self.dut, |response| match (&mut *coherent, &mut *tapped) {
+                (Some(host), _) => host.receive(now, response),
+                (None, Some(queue)) => queue.push_back(response),
+                (None, None) => home.receive(now, &response),
+            });
         self.port.sample(now, &self.dut);
         if self.tapped.is_some() {
             if let Some((line, state)) = self.dut.directory_write() {
@@ -274,6 +294,9 @@ impl System {
         }
         if self.link.take_restart() {
             self.home.link_reset();
+            if let Some(host) = &mut self.coherent {
+                host.reset(Loss::Link);
+            }
         }
         if let Some(ext) = &mut self.ext {
             ext.sample(&self.dut);

@@ -75,10 +75,15 @@ impl Model {
         if page >= self.device_owned.len() {
             return Status::DeviceRange;
         }
+        let start = dpa - dpa % PAGE_BYTES;
+        if self.device_coherent() {
+            // A snoop: the host writes back and gives the lines up.
+            self.flush(start, PAGE_BYTES).expect("no fault of a flush");
+            return Status::Ok;
+        }
         if !self.device_owned[page] {
             return Status::HostOwned;
         }
-        let start = dpa - dpa % PAGE_BYTES;
         if self.cache.range(start..start + PAGE_BYTES).next().is_some() {
             self.violations.push(format!(
                 "engine access to DPA {dpa:#x} while a host cache holds lines of its page"
@@ -159,8 +164,9 @@ impl Model {
             Opcode::FetchAdd | Opcode::CompareSwap => {
                 let at = d.dev_addr as usize;
                 let line = d.dev_addr & !(LINE as u64 - 1);
-                if !self.device_owned[at / PAGE_BYTES as usize] {
-                    return (Status::HostOwned, 0, 0);
+                match self.page_status(d.dev_addr) {
+                    Status::Ok => {}
+                    other => return (other, 0, 0),
                 }
                 if self.poison.contains(&line) {
                     return (Status::Poison, 0, 0);

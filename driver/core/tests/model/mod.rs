@@ -78,6 +78,8 @@ pub struct Model {
     /// Register writes.
     pub writes: Vec<(u32, u32)>,
     pub msi_enabled: bool,
+    /// The host's end of the link offers BI-68.
+    pub host_offers_bi: bool,
 }
 
 impl Model {
@@ -104,6 +106,7 @@ impl Model {
             log: Vec::new(),
             writes: Vec::new(),
             msi_enabled: true,
+            host_offers_bi: false,
         };
         let capacity = (pages * PAGE) as u64;
         let caps = [regs::Caps::ENGINE, regs::Caps::SIMULATED, regs::Caps::MSIX]
@@ -201,6 +204,11 @@ impl Model {
                 .is_some_and(|offset| offset < self.reg64(regs::Hdm0SizeLo::OFFSET))
     }
 
+    /// The decoder is one of device-coherent memory: pages have no owner.
+    fn device_coherent(&self) -> bool {
+        regs::Hdm0Ctrl::BI.is_set(self.reg(regs::Hdm0Ctrl::OFFSET))
+    }
+
     fn busy(&self) -> bool {
         self.frozen || self.head != self.reg(regs::EngTail::OFFSET)
     }
@@ -283,8 +291,11 @@ impl Mmio for Model {
         }
         Ok(match offset {
             regs::LinkStatus::OFFSET => {
-                let enabled = regs::LinkCtrl::ENABLE.is_set(self.reg(regs::LinkCtrl::OFFSET));
-                regs::LinkStatus::UP.with(0, u32::from(enabled && !self.faults.link_down))
+                let control = self.reg(regs::LinkCtrl::OFFSET);
+                let up = regs::LinkCtrl::ENABLE.is_set(control) && !self.faults.link_down;
+                let agreed = regs::LinkCtrl::OFFER_BI.is_set(control) && self.host_offers_bi;
+                let status = regs::LinkStatus::UP.with(0, u32::from(up));
+                regs::LinkStatus::BI.with(status, u32::from(up && agreed))
             }
             regs::MediaStatus::OFFSET if self.faults.media_down => 0,
             regs::EngHead::OFFSET => self.head,

@@ -96,7 +96,7 @@ impl Kind {
     }
 
     /// What the line becomes.
-    fn new(self, old: &Line) -> Line {
+    fn after(self, old: &Line) -> Line {
         let mut new = *old;
         match self {
             Self::Read | Self::CopyToHost => {}
@@ -140,7 +140,7 @@ impl Running {
     /// Brings lines and caches to where it starts, and starts it.
     fn start(h: &mut Hand, kind: Kind, bus: u64, value: u8) -> Self {
         let old = std::array::from_fn(|n| value ^ (n as u8 & 8));
-        let new = kind.new(&old);
+        let new = kind.after(&old);
         for line in AT..AT + kind.lines() as u64 {
             h.port(line, PortOp::Store(old, u64::MAX));
             let done = outcome_of_port(h);

@@ -49,7 +49,7 @@ impl Kind {
         }
     }
 
-    fn new(self, old: [u8; 64]) -> [u8; 64] {
+    fn after(self, old: [u8; 64]) -> [u8; 64] {
         match self {
             Self::Read | Self::Invalidate => old,
             Self::Write => old.map(|b| !b),
@@ -85,7 +85,7 @@ fn cut_once(s: &mut System, cutter: &Cutter, kind: Kind, offset: u64, rng: &mut 
     let what = format!("{kind:?}, {cut:?}, {offset}");
     let at = s.hdm_window().0 + 64 * rng.below(64);
     let old = rng.line();
-    let new = kind.new(old);
+    let new = kind.after(old);
     s.operate(at, Op::write(old)).unwrap();
     // Nothing else is under way, so that what the wire does meets this operation.
     s.run(100);

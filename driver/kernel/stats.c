@@ -106,7 +106,7 @@ static struct attribute *cxlmem_attrs[] = {
 };
 
 static const struct attribute_group cxlmem_group = {
-	.name = "cxlmem",
+	.name = "device_memory",
 	.attrs = cxlmem_attrs,
 };
 

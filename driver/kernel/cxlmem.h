@@ -17,6 +17,8 @@
 
 /* Pages in one batch: what one descriptor of the engine lists. */
 #define CXLMEM_BATCH 512
+/* Passes over pages that somebody holds: most do for a moment only, in a CPU's list of pages or by a walk. */
+#define CXLMEM_PASSES 3
 /* In bar mode the first part of BAR2 is not mapped: every access there is a transaction of the controller. */
 #define CXLMEM_WINDOW SZ_2M
 

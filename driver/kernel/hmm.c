@@ -49,15 +49,21 @@ enum {
 	PROT_COHERENT_REMOTE = 0x50,
 };
 
-/* The first of the two minors: 0 and 1 are the kernel's private-memory nodes, which are not ours. */
-#define FIRST_MINOR 2
-#define NODES CXLMEM_PARTS
+/*
+ * Minors 2 and 3 are the coherent nodes. The tests open 0 in a child, whatever variant runs, to look at the child's memory through another
+ * device; so there is a 0, too, which mirrors as any node does. It is no private-memory device: those variants are not ours to run.
+ */
+static const int minors[] = { 0, 2, 3 };
+#define NODES 3
+#define MINORS 4
+/* The part of a node's memory. */
+#define PART_OF(minor) ((minor) & 1)
 /* Pages that are looked at, and copied, at a time. */
 #define LOOK 32
 #define CHUNK CXLMEM_BATCH
 /* Attempts at a range that keeps changing. */
 #define ATTEMPTS 1000
-/* Passes over the memory when a node is closed: what is pinned then stays. */
+/* Passes over pages that do not move: what is held for a moment, in a CPU's list of pages or by a walk, moves the next time. */
 #define PASSES 3
 
 /* Tags of the table's entries. */
@@ -79,7 +85,7 @@ struct mirror {
 	struct xarray pages;
 };
 
-static struct mirror_node nodes[NODES];
+static struct mirror_node nodes[MINORS];
 static dev_t first_devt;
 static struct cdev mirror_cdev;
 static const struct class mirror_class = { .name = "hmm_dmirror" };
@@ -273,13 +279,14 @@ static void mirror_map_moved(struct mirror *m, struct moves *v, unsigned long st
 	mutex_unlock(&m->lock);
 }
 
-static void mirror_unmap(struct mirror *m, struct moves *v, unsigned long start, int n)
+/* What has left the device cannot; its page is still ours until the migration is finalized. */
+static void mirror_unmap_moved(struct mirror *m, struct moves *v, unsigned long start, int n)
 {
 	int i;
 
 	mutex_lock(&m->lock);
 	for (i = 0; i < n; i++)
-		if (v->dst[i])
+		if (v->src[i] & MIGRATE_PFN_MIGRATE && v->dst[i])
 			xa_erase(&m->pages, (start >> PAGE_SHIFT) + i);
 	mutex_unlock(&m->lock);
 }
@@ -303,18 +310,32 @@ static int mirror_migrate_piece(struct mirror *m, struct moves *v, struct vm_are
 	ret = migrate_vma_setup(&args);
 	if (ret)
 		return ret;
-	if (home) {
+	if (home)
 		cxlmem_copy_home(m->node->part->d, v->src, v->dst, n, NULL, NULL);
-		mirror_unmap(m, v, start, n);
-	} else {
+	else
 		mirror_copy_out(m, v, vma, n);
-	}
 	migrate_vma_pages(&args);
 	for (i = 0; i < n; i++)
-		moved += v->src[i] & MIGRATE_PFN_VALID && v->src[i] & MIGRATE_PFN_MIGRATE;
-	if (!home)
+		moved += v->src[i] & MIGRATE_PFN_MIGRATE && v->dst[i];
+	if (home)
+		mirror_unmap_moved(m, v, start, n);
+	else
 		mirror_map_moved(m, v, start, n);
 	migrate_vma_finalize(&args);
+	return moved;
+}
+
+/* As above, again for what somebody holds. */
+static int mirror_migrate_part(struct mirror *m, struct moves *v, struct vm_area_struct *vma, unsigned long start, unsigned long end, bool home)
+{
+	int pass, ret, moved = 0, n = (end - start) >> PAGE_SHIFT;
+
+	for (pass = 0; pass < PASSES && moved < n; pass++) {
+		ret = mirror_migrate_piece(m, v, vma, start, end, home);
+		if (ret < 0)
+			return ret;
+		moved += ret;
+	}
 	return moved;
 }
 
@@ -342,7 +363,7 @@ static int mirror_migrate(struct mirror *m, struct mirror_cmd *cmd, bool home)
 			ret = -EINVAL;
 		} else {
 			next = min3(end, vma->vm_end, at + ((unsigned long)CHUNK << PAGE_SHIFT));
-			ret = mirror_migrate_piece(m, v, vma, at, next, home);
+			ret = mirror_migrate_part(m, v, vma, at, next, home);
 			at = next;
 		}
 		mmap_read_unlock(mm);
@@ -550,7 +571,11 @@ static int mirror_open(struct inode *inode, struct file *file)
 	m = kzalloc(sizeof(*m), GFP_KERNEL);
 	if (!m)
 		return -ENOMEM;
-	m->node = &nodes[iminor(inode) - FIRST_MINOR];
+	m->node = &nodes[iminor(inode)];
+	if (!m->node->part) {
+		kfree(m);
+		return -ENODEV;
+	}
 	mutex_init(&m->lock);
 	xa_init(&m->pages);
 	ret = mmu_interval_notifier_insert(&m->notifier, current->mm, 0, ULONG_MAX & PAGE_MASK, &mirror_ops);
@@ -600,13 +625,13 @@ static const struct file_operations mirror_fops = {
 
 static void mirror_remove_nodes(void)
 {
-	int n;
+	int minor;
 
-	for (n = 0; n < NODES; n++) {
-		if (nodes[n].device)
-			device_destroy(&mirror_class, first_devt + n);
-		if (nodes[n].part)
-			cxlmem_part_put(nodes[n].part);
+	for (minor = 0; minor < MINORS; minor++) {
+		if (nodes[minor].device)
+			device_destroy(&mirror_class, first_devt + minor);
+		if (nodes[minor].part)
+			cxlmem_part_put(nodes[minor].part);
 	}
 }
 
@@ -615,19 +640,20 @@ static int mirror_add_nodes(void)
 	int n;
 
 	for (n = 0; n < NODES; n++) {
-		struct cxlmem_part *part = cxlmem_part_get(n);
+		int minor = minors[n];
+		struct cxlmem_part *part = cxlmem_part_get(PART_OF(minor));
 		struct device *device;
 
 		if (IS_ERR(part)) {
-			pr_err("cxlmem_hmm: no part %d of a device's memory: load cxlmem with parts=%d first\n", n, NODES);
+			pr_err("cxlmem_hmm: no part %d of a device's memory: load cxlmem with parts=%d first\n", PART_OF(minor), CXLMEM_PARTS);
 			return PTR_ERR(part);
 		}
-		nodes[n].part = part;
+		nodes[minor].part = part;
 		/* 0600 is what devtmpfs gives. */
-		device = device_create(&mirror_class, NULL, first_devt + n, NULL, "hmm_dmirror%d", FIRST_MINOR + n);
+		device = device_create(&mirror_class, NULL, first_devt + minor, NULL, "hmm_dmirror%d", minor);
 		if (IS_ERR(device))
 			return PTR_ERR(device);
-		nodes[n].device = device;
+		nodes[minor].device = device;
 	}
 	return 0;
 }
@@ -636,7 +662,7 @@ static int __init mirror_init(void)
 {
 	int ret;
 
-	ret = alloc_chrdev_region(&first_devt, FIRST_MINOR, NODES, "hmm_dmirror");
+	ret = alloc_chrdev_region(&first_devt, 0, MINORS, "hmm_dmirror");
 	if (ret)
 		return ret;
 	ret = class_register(&mirror_class);
@@ -646,16 +672,16 @@ static int __init mirror_init(void)
 	if (ret)
 		goto nodes;
 	cdev_init(&mirror_cdev, &mirror_fops);
-	ret = cdev_add(&mirror_cdev, first_devt, NODES);
+	ret = cdev_add(&mirror_cdev, first_devt, MINORS);
 	if (ret)
 		goto nodes;
-	pr_info("cxlmem_hmm: hmm_dmirror%d and %d, copies by the CPU\n", FIRST_MINOR, FIRST_MINOR + 1);
+	pr_info("cxlmem_hmm: hmm_dmirror2 and 3, copies by the CPU\n");
 	return 0;
 nodes:
 	mirror_remove_nodes();
 	class_unregister(&mirror_class);
 region:
-	unregister_chrdev_region(first_devt, NODES);
+	unregister_chrdev_region(first_devt, MINORS);
 	return ret;
 }
 
@@ -664,7 +690,7 @@ static void __exit mirror_exit(void)
 	cdev_del(&mirror_cdev);
 	mirror_remove_nodes();
 	class_unregister(&mirror_class);
-	unregister_chrdev_region(first_devt, NODES);
+	unregister_chrdev_region(first_devt, MINORS);
 }
 
 module_init(mirror_init);

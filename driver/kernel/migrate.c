@@ -17,6 +17,8 @@ struct cxlmem_batch {
 	unsigned long dst[CXLMEM_BATCH];
 	struct page *spare[CXLMEM_BATCH];
 	dma_addr_t bus[CXLMEM_BATCH];
+	/* Of this pass, and in the end. */
+	u8 pass[CXLMEM_BATCH];
 	u8 results[CXLMEM_BATCH];
 };
 
@@ -131,7 +133,7 @@ static void cxlmem_copy_out(struct cxlmem *d, struct cxlmem_batch *b, int n, boo
 		if (!(b->src[i] & MIGRATE_PFN_MIGRATE))
 			continue;
 		if (next == have) {
-			b->results[i] = CXLMEM_PAGE_NO_MEMORY;
+			b->pass[i] = CXLMEM_PAGE_NO_MEMORY;
 			continue;
 		}
 		to = b->spare[next++];
@@ -166,9 +168,9 @@ static int cxlmem_migrate_part(struct cxlmem *d, struct vm_area_struct *vma, uns
 
 	memset(b->src, 0, n * sizeof(b->src[0]));
 	memset(b->dst, 0, n * sizeof(b->dst[0]));
-	memset(b->results, CXLMEM_PAGE_BUSY, n);
+	memset(b->pass, CXLMEM_PAGE_BUSY, n);
 	if (!vma_is_anonymous(vma) || is_vm_hugetlb_page(vma)) {
-		memset(b->results, CXLMEM_PAGE_UNFIT, n);
+		memset(b->pass, CXLMEM_PAGE_UNFIT, n);
 		return 0;
 	}
 	ret = migrate_vma_setup(&m);
@@ -179,13 +181,13 @@ static int cxlmem_migrate_part(struct cxlmem *d, struct vm_area_struct *vma, uns
 	else
 		cxlmem_copy_out(d, b, n, by_engine, &args->cycles);
 	for (i = 0; i < n; i++)
-		if ((b->src[i] & MIGRATE_PFN_MIGRATE) && !b->dst[i] && b->results[i] == CXLMEM_PAGE_BUSY)
-			b->results[i] = CXLMEM_PAGE_COPY_FAILED;
+		if ((b->src[i] & MIGRATE_PFN_MIGRATE) && !b->dst[i] && b->pass[i] == CXLMEM_PAGE_BUSY)
+			b->pass[i] = CXLMEM_PAGE_COPY_FAILED;
 	migrate_vma_pages(&m);
 	for (i = 0; i < n; i++) {
 		if (!(b->src[i] & MIGRATE_PFN_MIGRATE) || !b->dst[i])
 			continue;
-		b->results[i] = CXLMEM_PAGE_MOVED;
+		b->pass[i] = CXLMEM_PAGE_MOVED;
 		args->moved++;
 	}
 	migrate_vma_finalize(&m);
@@ -214,10 +216,9 @@ static void cxlmem_explain(struct cxlmem *d, unsigned long start, int n, bool ho
 	}
 }
 
-/* Up to CXLMEM_BATCH pages from `start`; returns how many were looked at, or a negative errno. */
-static int cxlmem_migrate_batch(struct cxlmem *d, unsigned long start, int n, struct cxlmem_migrate *args, struct cxlmem_batch *b)
+/* One pass over up to CXLMEM_BATCH pages from `start`; returns how many were looked at, or a negative errno. */
+static int cxlmem_migrate_pass(struct cxlmem *d, unsigned long start, int n, struct cxlmem_migrate *args, struct cxlmem_batch *b)
 {
-	bool home = args->flags & CXLMEM_MIGRATE_TO_HOST;
 	struct mm_struct *mm = current->mm;
 	struct vm_area_struct *vma;
 	int ret = 0;
@@ -228,15 +229,35 @@ static int cxlmem_migrate_batch(struct cxlmem *d, unsigned long start, int n, st
 		/* A gap: as long as it is. */
 		if (vma)
 			n = min_t(unsigned long, n, (vma->vm_start - start) >> PAGE_SHIFT);
-		memset(b->results, CXLMEM_PAGE_ABSENT, n);
+		memset(b->pass, CXLMEM_PAGE_ABSENT, n);
 	} else {
 		n = min_t(unsigned long, n, (vma->vm_end - start) >> PAGE_SHIFT);
 		ret = cxlmem_migrate_part(d, vma, start, n, args, b);
 	}
 	mmap_read_unlock(mm);
-	if (ret)
-		return ret;
-	cxlmem_explain(d, start, n, home, b->results);
+	return ret ?: n;
+}
+
+/* A batch, with more passes for what somebody holds; returns how many pages have a result, or a negative errno. */
+static int cxlmem_migrate_batch(struct cxlmem *d, unsigned long start, int n, struct cxlmem_migrate *args, struct cxlmem_batch *b)
+{
+	bool home = args->flags & CXLMEM_MIGRATE_TO_HOST;
+	int pass, busy = n, i;
+
+	for (pass = 0; pass < CXLMEM_PASSES && busy; pass++) {
+		int looked = cxlmem_migrate_pass(d, start, n, args, b);
+
+		if (looked < 0)
+			return looked;
+		cxlmem_explain(d, start, looked, home, b->pass);
+		/* What is mapped may have changed between two passes: what was looked at each time counts. */
+		n = looked;
+		for (i = busy = 0; i < n; i++) {
+			if (!pass || b->results[i] == CXLMEM_PAGE_BUSY)
+				b->results[i] = b->pass[i];
+			busy += b->results[i] == CXLMEM_PAGE_BUSY;
+		}
+	}
 	return n;
 }
 

@@ -2,6 +2,7 @@
 
 mod io;
 mod lines;
+mod shared;
 
 pub use lines::Access;
 
@@ -215,7 +216,11 @@ impl System {
     /// As [`System::new`].
     pub fn reset(&mut self) -> Result<(), SystemError> {
         self.home.link_reset();
+        self.link.device_reset(&mut self.dut);
         self.cache.discard();
+        if let Some(ext) = &mut self.ext {
+            ext.reset_port();
+        }
         self.pcie.function.reset();
         self.pcie.reset_streams();
         self.port.clear();
@@ -406,7 +411,10 @@ impl System {
 
     /// Host physical addresses reserved for the device's memory: first address and bytes.
     pub fn hdm_window(&self) -> (u64, u64) {
-        (self.hdm_base, crate::pcie::MEMORY_BAR_SIZE)
+        (
+            self.hdm_base,
+            crate::pcie::memory_bar_size(self.config.capacity()),
+        )
     }
 
     /// Bytes of device memory.

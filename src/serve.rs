@@ -157,7 +157,7 @@ fn on_signals(handle: &Handle, json: Option<&Path>) {
 fn report(handle: &Handle, json: Option<&Path>) -> Result<()> {
     eprintln!("served: {}", handle.counters().summary());
     match json {
-        Some(file) => cli::write_json(file, &handle.report()),
+        Some(file) => cli::write_json(file, &handle.counters().to_json()),
         None => Ok(()),
     }
 }

@@ -13,9 +13,10 @@ macro_rules! counters {
         }
 
         impl Counters {
-            /// All of them by name.
+            /// All of them by name, and the sum of the errors.
             pub fn to_json(&self) -> Map<String, Value> {
                 let mut all = Map::new();
+                all.insert("errors".into(), self.errors().into());
                 $(all.insert(stringify!($name).into(), self.$name.load(Relaxed).into());)*
                 all
             }

@@ -135,13 +135,6 @@ impl Handle {
         &self.counters
     }
 
-    /// The counters by name, and the sum of the errors.
-    pub fn report(&self) -> serde_json::Value {
-        let mut all = self.counters.to_json();
-        all.insert("errors".into(), self.counters.errors().into());
-        all.into()
-    }
-
     /// Does a command of the control socket.
     ///
     /// # Errors

@@ -201,7 +201,16 @@ impl Model {
             let busy = match job {
                 Some(Job::Stop) => return,
                 Some(job) => {
-                    self.quiet = 0;
+                    // What only looks, or changes what the device cannot see, does not start the clock.
+                    if !matches!(
+                        job,
+                        Job::ConfigRead { .. }
+                            | Job::Map { .. }
+                            | Job::Unmap { .. }
+                            | Job::Events { .. }
+                    ) {
+                        self.quiet = 0;
+                    }
                     self.perform(job);
                     true
                 }
@@ -415,7 +424,6 @@ impl Model {
             Command::Stats => {
                 let mut all = self.counters.to_json();
                 all.insert("store".into(), self.home.name().into());
-                all.insert("errors".into(), self.counters.errors().into());
                 return Ok(serde_json::Value::Object(all).to_string());
             }
         }

@@ -161,7 +161,11 @@ fn device_memory_is_the_clients_where_the_decoder_says_so() {
         g.bring_up(SPM, CAPACITY);
         let strict = mode == Mode::Spm;
         assert_eq!(g.store(), if strict { "none" } else { "bar" });
-        assert_eq!(g.load(4096, 8) == [0; 8], strict || here, "{mode:?}");
+        assert_eq!(g.load(4096, 8) == [0; 8], here, "{mode:?}");
+        // The counter is copied when the next access is done.
+        assert_eq!(g.read(regs::Id::OFFSET), regs::Id::RESET);
+        let beyond = g.counters().out_of_range.load(Relaxed);
+        assert_eq!(beyond > 0, strict, "{mode:?}: {beyond}");
     }
 }
 

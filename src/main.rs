@@ -9,6 +9,7 @@ mod cli;
 mod flit;
 mod hdl;
 mod list;
+mod serve;
 mod sim;
 mod target;
 mod tools;
@@ -44,6 +45,8 @@ enum Command {
     Hdl(hdl::Args),
     /// List devices, regions, links and errors
     List(list::Args),
+    /// Be a device of a virtual machine
+    Serve(serve::Args),
     /// Drive the simulated controller
     Sim(sim::Args),
 }
@@ -95,12 +98,17 @@ fn clean_up_on_signals() {
 
 fn main() -> ExitCode {
     survive_lost_output();
-    clean_up_on_signals();
-    let result = match Cli::parse().command {
+    let command = Cli::parse().command;
+    // A server has an end of its own.
+    if !matches!(command, Command::Serve(_)) {
+        clean_up_on_signals();
+    }
+    let result = match command {
         Command::Bench(args) => bench::run(args),
         Command::Flit(args) => flit::run(args),
         Command::Hdl(args) => hdl::run(args),
         Command::List(args) => list::run(args),
+        Command::Serve(args) => serve::run(args),
         Command::Sim(args) => sim::run(args),
     };
     match result {

@@ -107,7 +107,7 @@ pub const CONFIGS: &[Config] = &[
     Config {
         name: "sim-ext",
         id: 5,
-        line_bits: 22,
+        line_bits: 23,
         backend: Backend::External,
         directory: Directory::Filter { set_bits: 10 },
         req_trackers: 16,
@@ -115,7 +115,7 @@ pub const CONFIGS: &[Config] = &[
         hdm_decoders: 2,
         engine: true,
         clock_khz: 60_000,
-        about: "as full, with 256 MiB behind the external memory port",
+        about: "as full, with 512 MiB behind the external memory port",
     },
 ];
 

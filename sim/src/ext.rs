@@ -2,7 +2,9 @@
 
 use crate::dut::Dut;
 use crate::rng::Rng;
+use crate::shared::SharedMemory;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Timing of the external memory.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -42,9 +44,66 @@ const BEATS: usize = 4;
 const META: u8 = 0b011;
 const POISON: u8 = 0b100;
 
+/// What holds the lines.
+enum Store {
+    Owned(Vec<u128>),
+    /// Memory that others map too: line 0 is `offset` bytes into it.
+    Shared {
+        memory: Arc<SharedMemory>,
+        offset: u64,
+    },
+    /// Nothing answers: every access is out of range.
+    Absent,
+}
+
+impl Store {
+    /// The line's beats; `None` beyond the end.
+    fn read(&self, line: usize) -> Option<[u128; BEATS]> {
+        let mut beats = [0; BEATS];
+        match self {
+            Store::Owned(data) => beats.copy_from_slice(data.get(line * BEATS..)?.get(..BEATS)?),
+            Store::Shared { memory, offset } => {
+                let mut bytes = [0; BEATS * 16];
+                memory.read(offset + (line * bytes.len()) as u64, &mut bytes)?;
+                for (beat, bytes) in beats.iter_mut().zip(bytes.chunks_exact(16)) {
+                    *beat = u128::from_le_bytes(bytes.try_into().unwrap_or_default());
+                }
+            }
+            Store::Absent => return None,
+        }
+        Some(beats)
+    }
+
+    /// Stores the enabled bytes of a beat; `None` beyond the end.
+    fn write(&mut self, beat: usize, data: u128, enables: u16) -> Option<()> {
+        match self {
+            Store::Owned(old) => {
+                let old = old.get_mut(beat)?;
+                let mask = byte_mask(enables);
+                *old = (*old & !mask) | (data & mask);
+            }
+            Store::Shared { memory, offset } => {
+                let at = *offset + (beat * 16) as u64;
+                let bytes = data.to_le_bytes();
+                if enables == u16::MAX {
+                    return memory.write(at, &bytes);
+                }
+                // Only the enabled bytes: the others may be written by somebody else at this moment.
+                for (n, byte) in bytes.iter().enumerate() {
+                    if enables >> n & 1 != 0 {
+                        memory.write(at + n as u64, std::slice::from_ref(byte))?;
+                    }
+                }
+            }
+            Store::Absent => return None,
+        }
+        Some(())
+    }
+}
+
 /// The memory. A read answers with what was stored when it was accepted.
 pub struct ExtMemory {
-    data: Vec<u128>,
+    store: Store,
     /// Per line: Meta0 in bits 1:0, poison in bit 2.
     tags: Vec<u8>,
     timing: ExtTiming,
@@ -64,7 +123,7 @@ impl ExtMemory {
             ..timing
         };
         Self {
-            data: vec![0; lines * BEATS],
+            store: Store::Owned(vec![0; lines * BEATS]),
             tags: vec![0; lines],
             answers: VecDeque::with_capacity(timing.depth),
             timing,
@@ -78,6 +137,31 @@ impl ExtMemory {
     /// Accesses beyond the memory's end: reads of zero, writes without effect. A correct controller makes none.
     pub fn out_of_range(&self) -> u64 {
         self.out_of_range
+    }
+
+    /// From the next access on, line 0 is `offset` bytes into `memory`, which others map too. Poison and metadata stay with their lines.
+    pub fn share(&mut self, memory: Arc<SharedMemory>, offset: u64) {
+        self.store = Store::Shared { memory, offset };
+    }
+
+    /// From the next access on nothing answers: reads give zero, and all accesses count as out of range.
+    pub fn detach(&mut self) {
+        self.store = Store::Absent;
+    }
+
+    /// Fault: line `line` is poisoned until it is written whole. False: there is no such line.
+    pub fn poison(&mut self, line: usize) -> bool {
+        self.tags.get_mut(line).map(|tag| *tag |= POISON).is_some()
+    }
+
+    /// No answer is under way.
+    pub fn is_idle(&self) -> bool {
+        self.answers.is_empty()
+    }
+
+    /// The controller was reset: nobody waits for the answers under way.
+    pub fn reset_port(&mut self) {
+        self.answers.clear();
     }
 
     /// Drives the port's inputs for this cycle.
@@ -140,8 +224,10 @@ impl ExtMemory {
         if dut.ext_rd_meta_we() {
             *tag = (*tag & !META) | (dut.ext_rd_meta() & META);
         }
-        let mut beats = [0; BEATS];
-        beats.copy_from_slice(&self.data[line * BEATS..][..BEATS]);
+        let beats = self.store.read(line).unwrap_or_else(|| {
+            self.out_of_range += 1;
+            [0; BEATS]
+        });
         self.answers.push_back(Answer {
             due,
             line: beats,
@@ -163,9 +249,11 @@ impl ExtMemory {
         if dut.ext_wr_meta_we() {
             *tag = (*tag & !META) | (dut.ext_wr_meta() & META);
         }
-        let beat = &mut self.data[line * BEATS + usize::from(dut.ext_wr_idx())];
-        let mask = byte_mask(dut.ext_wr_be());
-        *beat = (*beat & !mask) | (dut.ext_wr_data() & mask);
+        let beat = line * BEATS + usize::from(dut.ext_wr_idx());
+        let written = self.store.write(beat, dut.ext_wr_data(), dut.ext_wr_be());
+        if written.is_none() {
+            self.out_of_range += 1;
+        }
     }
 }
 

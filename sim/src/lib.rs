@@ -8,6 +8,7 @@ pub mod link;
 pub mod pcie;
 pub mod port;
 pub mod rng;
+pub mod shared;
 pub mod system;
 pub mod workload;
 

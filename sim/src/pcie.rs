@@ -2,6 +2,7 @@
 
 use crate::dut::Dut;
 use crate::rng::Rng;
+use cxlmem_protocol::hdm::GRANULE;
 use cxlmem_protocol::identity::{
     CLASS, DEVICE_ID, DVSEC_DEVICE, DVSEC_LOCATOR, DVSEC_VENDOR, VENDOR_ID,
 };
@@ -14,8 +15,14 @@ use pcie_sim::{BeatDecoder, BeatEncoder, Function, HostMemory, Limits, Packet, R
 pub const REGISTER_BAR: u8 = 0;
 /// BAR that reserves the host physical addresses of HDM decoder 0. No TLP to it reaches the controller: the host's accesses go through CXL.mem.
 pub const MEMORY_BAR: u8 = 2;
-/// Size of the memory BAR: one granule of an HDM decoder.
-pub const MEMORY_BAR_SIZE: u64 = 1 << 28;
+/// Size of the memory BAR in front of `capacity` bytes: whole granules of an HDM decoder, and a power of two.
+pub const fn memory_bar_size(capacity: u64) -> u64 {
+    if capacity < GRANULE {
+        GRANULE
+    } else {
+        capacity.next_power_of_two()
+    }
+}
 
 /// First host physical address of DMA memory: above 4 GiB, so that every DMA takes a 64-bit address.
 pub const HOST_MEMORY_BASE: u64 = 0x1_0000_0000;
@@ -71,7 +78,12 @@ pub struct Pcie {
     offered: bool,
     /// Something is queued, outstanding or under way. While it is false a cycle costs two branches.
     busy: bool,
+    /// Fault: so many completion records of the engine will have a wrong id.
+    pub(crate) spoil_records: u64,
 }
+
+/// Bytes of a completion record of the engine; no other write of the device has this length.
+const RECORD_BYTES: usize = 32;
 
 impl Pcie {
     /// `host_mem_bytes` of DMA memory from [`HOST_MEMORY_BASE`]; the function serves `capacity` bytes.
@@ -100,7 +112,13 @@ impl Pcie {
             ready: false,
             offered: false,
             busy: true,
+            spoil_records: 0,
         })
+    }
+
+    /// Nothing is queued, outstanding or under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.busy
     }
 
     /// The root complex, to issue something.
@@ -143,7 +161,11 @@ impl Pcie {
         }
         if self.ready && dut.tlp_tx_valid() {
             let beat = pcie_sim::Beat::from_data(dut.tlp_tx_data(), dut.tlp_tx_last());
-            if let Some(packet) = self.decoder.push(beat) {
+            if let Some(mut packet) = self.decoder.push(beat) {
+                if self.spoil_records > 0 && packet.payload.len() == RECORD_BYTES {
+                    self.spoil_records -= 1;
+                    packet.payload[0] ^= 0xFF;
+                }
                 self.function.receive_device(packet);
                 self.busy = true;
             }
@@ -229,9 +251,12 @@ pub fn config_space(capacity: u64) -> Result<ConfigSpace, ConfigError> {
     ConfigSpace::builder(VENDOR_ID, DEVICE_ID, CLASS)
         .subsystem(VENDOR_ID, DEVICE_ID)
         .bar64(REGISTER_BAR, u64::from(regs::BAR0_SIZE), false)
-        .bar64(MEMORY_BAR, MEMORY_BAR_SIZE, true)
+        .bar64(MEMORY_BAR, memory_bar_size(capacity), true)
         .power_management()
-        .pcie_endpoint(PcieEndpoint::default())
+        .pcie_endpoint(PcieEndpoint {
+            function_level_reset: true,
+            ..PcieEndpoint::default()
+        })
         .msix(
             regs::MSIX_VECTORS as u16,
             REGISTER_BAR,
@@ -258,7 +283,7 @@ fn cxl_device_dvsec(capacity: u64) -> DvsecBody {
     // Lock.
     writable[at(0x14)] = 1;
     // Range 1: size in units of 256 MiB, so a small memory shows one unit (the capacity register has the exact size); valid, active.
-    let size = capacity.next_multiple_of(MEMORY_BAR_SIZE);
+    let size = capacity.next_multiple_of(GRANULE);
     body[at(0x18)..at(0x1C)].copy_from_slice(&((size >> 32) as u32).to_le_bytes());
     body[at(0x1C)..at(0x20)].copy_from_slice(&(size as u32 & 0xF000_0000 | 0b11).to_le_bytes());
     // Range 1 base.

@@ -5,7 +5,7 @@ use cxlmem_protocol::regs;
 use cxlmem_sim::home::cache::{CacheShape, State};
 use cxlmem_sim::home::golden::LINE;
 use cxlmem_sim::home::HomeOptions;
-use cxlmem_sim::pcie::{IoOptions, MEMORY_BAR, MEMORY_BAR_SIZE};
+use cxlmem_sim::pcie::{memory_bar_size, IoOptions, MEMORY_BAR};
 use cxlmem_sim::rng::{seed_from_env, Rng};
 use cxlmem_sim::{Access, Options, System, SystemError};
 use pcie_sim::config::{AccessError, ConfigAccess};
@@ -26,10 +26,9 @@ fn enumeration_finds_the_function_and_its_capabilities() {
         assert_eq!((f.vendor, f.device, f.class), (VENDOR_ID, DEVICE_ID, CLASS));
         assert_eq!(f.bar(0).unwrap().size, u64::from(regs::BAR0_SIZE));
         let memory = f.bar(MEMORY_BAR).unwrap();
-        assert_eq!(
-            (memory.size, memory.address % MEMORY_BAR_SIZE),
-            (MEMORY_BAR_SIZE, 0)
-        );
+        let size = memory_bar_size(c.capacity());
+        assert_eq!((memory.size, memory.address % size), (size, 0));
+        assert!(size >= c.capacity() && size % (1 << 28) == 0);
         let device = s.find_dvsec(f.bdf, DVSEC_VENDOR, 0).unwrap().unwrap();
         assert_eq!(
             s.config_read32(device.offset + 8).unwrap() >> 16 & 0b0110,

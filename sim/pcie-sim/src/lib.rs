@@ -18,5 +18,5 @@ pub use bus::Bus;
 pub use config::{ConfigAccess, ConfigSpace};
 pub use function::Function;
 pub use host::{Blocking, MmioAccess, RequestError, RequestId, RootComplex};
-pub use memory::{HostMem, HostMemory};
+pub use memory::{HostMem, HostMemory, SharedRegion};
 pub use tlp::{Bdf, Kind, Limits, Malformed, Packet, Tlp};

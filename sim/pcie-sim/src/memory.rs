@@ -1,6 +1,8 @@
 //! Host memory as DMA sees it.
 
 use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::sync::Arc;
 
 /// Bytes in a page.
 pub const PAGE: u64 = 4096;
@@ -69,9 +71,37 @@ pub enum PageError {
     },
 }
 
-/// A flat piece of host memory at a physical address, with a page allocator. The operating system's zero pages back what is untouched.
+/// A range cannot be added to host memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{bytes:#x} bytes at {addr:#x} are empty, beyond 2^64 or overlap memory that is there")]
+pub struct RegionError {
+    /// First byte.
+    pub addr: u64,
+    /// Length in bytes.
+    pub bytes: u64,
+}
+
+/// Memory that others hold too: another process' pages, say. Offsets are in bytes; callers keep inside [`SharedRegion::size`].
+pub trait SharedRegion: Debug + Send + Sync {
+    /// Bytes.
+    fn size(&self) -> u64;
+
+    /// Whether the device may write it.
+    fn is_writable(&self) -> bool;
+
+    /// Copies out of it.
+    fn read(&self, offset: u64, buf: &mut [u8]);
+
+    /// Copies into it.
+    fn write(&self, offset: u64, data: &[u8]);
+}
+
+/// A flat piece of host memory at a physical address, with a page allocator, and regions that others share. The operating system's zero pages back what
+/// is untouched.
 #[derive(Debug, Clone)]
 pub struct HostMemory {
+    /// By address, without overlap.
+    regions: Vec<(u64, Arc<dyn SharedRegion>)>,
     base: u64,
     bytes: Vec<u8>,
     used: Vec<bool>,
@@ -85,6 +115,7 @@ impl HostMemory {
     pub fn new(base: u64, size: usize) -> Self {
         let pages = size.div_ceil(PAGE as usize);
         HostMemory {
+            regions: Vec::new(),
             base: base & !(PAGE - 1),
             bytes: vec![0; pages * PAGE as usize],
             used: vec![false; pages],
@@ -107,6 +138,55 @@ impl HostMemory {
     /// Pages not allocated.
     pub fn free_page_count(&self) -> u64 {
         self.free
+    }
+
+    /// Adds memory that others share at physical address `addr`. It is not for [`HostMemory::alloc_pages`], and has no poison.
+    ///
+    /// # Errors
+    /// [`RegionError`].
+    pub fn add_region(
+        &mut self,
+        addr: u64,
+        region: Arc<dyn SharedRegion>,
+    ) -> Result<(), RegionError> {
+        let bytes = region.size();
+        let error = RegionError { addr, bytes };
+        let end = addr.checked_add(bytes).filter(|_| bytes > 0).ok_or(error)?;
+        let own = self.base..self.base + self.size();
+        let clash = |from: u64, to: u64| from < end && addr < to;
+        let taken = self.regions.iter().any(|(a, r)| clash(*a, a + r.size()));
+        if taken || !own.is_empty() && clash(own.start, own.end) {
+            return Err(error);
+        }
+        let at = self.regions.partition_point(|(a, _)| *a < addr);
+        self.regions.insert(at, (addr, region));
+        Ok(())
+    }
+
+    /// Removes the regions that lie wholly inside `bytes` bytes at `addr`; returns how many.
+    ///
+    /// # Errors
+    /// [`RegionError`] if a region lies inside in part; then none is removed.
+    pub fn remove_regions(&mut self, addr: u64, bytes: u64) -> Result<usize, RegionError> {
+        let end = addr.saturating_add(bytes);
+        let inside = |a: u64, size: u64| a >= addr && a + size <= end;
+        let touched = |a: u64, size: u64| a < end && addr < a + size;
+        let partly =
+            |(a, r): &(u64, Arc<dyn SharedRegion>)| touched(*a, r.size()) && !inside(*a, r.size());
+        if self.regions.iter().any(partly) {
+            return Err(RegionError { addr, bytes });
+        }
+        let before = self.regions.len();
+        self.regions.retain(|(a, r)| !inside(*a, r.size()));
+        Ok(before - self.regions.len())
+    }
+
+    /// The region that holds all `len` bytes at `addr`, and the offset in it.
+    fn region(&self, addr: u64, len: usize) -> Option<(&dyn SharedRegion, u64)> {
+        let n = self.regions.partition_point(|(a, _)| *a <= addr);
+        let (at, region) = self.regions.get(n.checked_sub(1)?)?;
+        let offset = addr - at;
+        (offset.checked_add(len as u64)? <= region.size()).then_some((&**region, offset))
     }
 
     fn index(&self, addr: u64, len: usize) -> Result<usize, MemoryError> {
@@ -212,6 +292,10 @@ impl HostMemory {
 
 impl HostMem for HostMemory {
     fn read(&mut self, addr: u64, buf: &mut [u8]) -> Result<(), MemoryError> {
+        if let Some((region, offset)) = self.region(addr, buf.len()) {
+            region.read(offset, buf);
+            return Ok(());
+        }
         buf.copy_from_slice(self.slice(addr, buf.len())?);
         if !self.poisoned.is_empty() {
             let end = addr.saturating_add(buf.len() as u64);
@@ -225,6 +309,13 @@ impl HostMem for HostMemory {
     }
 
     fn write(&mut self, addr: u64, data: &[u8]) -> Result<(), MemoryError> {
+        if let Some((region, offset)) = self.region(addr, data.len()) {
+            if !region.is_writable() {
+                return Err(MemoryError::Refused { addr });
+            }
+            region.write(offset, data);
+            return Ok(());
+        }
         self.slice_mut(addr, data.len())?.copy_from_slice(data);
         if !self.poisoned.is_empty() {
             let end = addr.saturating_add(data.len() as u64);

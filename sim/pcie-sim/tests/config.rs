@@ -81,6 +81,7 @@ fn pcie_capability_contents() {
         extended_tag: true,
         link_speed: 4,
         link_width: 8,
+        ..PcieEndpoint::default()
     };
     let mut config = builder().pcie_endpoint(choices).build().expect("legal");
     let at = config
@@ -113,6 +114,30 @@ fn pcie_capability_contents() {
         .cfg_write16(HERE, at + pcie::LINK_CTL, pcie::LINK_CTL_RCB_128)
         .expect("direct");
     assert_eq!(config.read_completion_boundary(), 128);
+}
+
+#[test]
+fn a_function_level_reset_is_asked_for_once_and_only_where_it_is_offered() {
+    for function_level_reset in [false, true] {
+        let choices = PcieEndpoint {
+            function_level_reset,
+            ..PcieEndpoint::default()
+        };
+        let mut config = builder().pcie_endpoint(choices).build().expect("legal");
+        let at = config
+            .find_capability(HERE, cap::PCIE)
+            .expect("a list")
+            .expect("there");
+        let offered = config.read(at + pcie::DEV_CAP) & pcie::DEV_CAP_FLR != 0;
+        assert_eq!(offered, function_level_reset);
+        let start = u32::from(pcie::DEV_CTL_FLR);
+        config.write(at + pcie::DEV_CTL, start, 0b1101);
+        assert!(!config.take_reset_request(), "the byte is not enabled");
+        config.write(at + pcie::DEV_CTL, start, 0b0010);
+        assert_eq!(config.word(at + pcie::DEV_CTL) & pcie::DEV_CTL_FLR, 0);
+        assert_eq!(config.take_reset_request(), function_level_reset);
+        assert!(!config.take_reset_request(), "once");
+    }
 }
 
 #[test]

@@ -152,3 +152,58 @@ fn allocator_against_a_list() {
         assert_eq!(mem.free_page_count(), total as u64 - in_use);
     }
 }
+
+/// Memory of the test that host memory holds too.
+#[derive(Debug)]
+struct Shared(std::sync::Mutex<Vec<u8>>, bool);
+
+impl pcie_sim::SharedRegion for Shared {
+    fn size(&self) -> u64 {
+        self.0.lock().expect("one thread").len() as u64
+    }
+    fn is_writable(&self) -> bool {
+        self.1
+    }
+    fn read(&self, offset: u64, buf: &mut [u8]) {
+        let bytes = self.0.lock().expect("one thread");
+        buf.copy_from_slice(&bytes[offset as usize..][..buf.len()]);
+    }
+    fn write(&self, offset: u64, data: &[u8]) {
+        let mut bytes = self.0.lock().expect("one thread");
+        bytes[offset as usize..][..data.len()].copy_from_slice(data);
+    }
+}
+
+#[test]
+fn shared_regions_come_and_go_without_overlap() {
+    use std::sync::{Arc, Mutex};
+    let region = |bytes, writable| Arc::new(Shared(Mutex::new(vec![0; bytes]), writable));
+    let mut memory = HostMemory::new(0x1_0000, 4096);
+    let (a, b) = (region(0x1000, true), region(0x1000, false));
+    memory.add_region(0x4000, a.clone()).expect("free");
+    memory.add_region(0x5000, b.clone()).expect("free");
+    for at in [0x3001, 0x4000, 0x5FFF, 0xFFFF, 0x1_0FFF, u64::MAX - 1] {
+        assert!(
+            memory.add_region(at, region(0x1000, true)).is_err(),
+            "{at:#x}"
+        );
+    }
+    assert!(memory.add_region(0x9000, region(0, true)).is_err(), "empty");
+    memory.write(0x4FFE, &[1, 2]).expect("inside");
+    assert_eq!(a.0.lock().expect("one thread")[0xFFE..], [1, 2]);
+    let mut out = [0; 2];
+    memory.read(0x4FFE, &mut out).expect("inside");
+    assert_eq!(out, [1, 2]);
+    let refused = Err(MemoryError::Refused { addr: 0x5000 });
+    assert_eq!(memory.write(0x5000, &[1]), refused);
+    memory.read(0x5000, &mut out).expect("readable");
+    let beyond = |r| matches!(r, Err(MemoryError::OutOfRange { .. }));
+    assert!(beyond(memory.read(0x4FFF, &mut out)), "two regions");
+    assert!(beyond(memory.read(0x3FFF, &mut out)));
+    memory.write(0x1_0000, &[5]).expect("its own");
+    assert!(memory.remove_regions(0x4800, 0x1000).is_err(), "in part");
+    assert_eq!(memory.remove_regions(0x4000, 0x1000), Ok(1));
+    assert!(beyond(memory.write(0x4FFE, &[1])));
+    assert_eq!(memory.remove_regions(0, u64::MAX), Ok(1));
+    assert_eq!(memory.remove_regions(0, u64::MAX), Ok(0));
+}

@@ -304,6 +304,15 @@ impl HostLink {
         }
     }
 
+    /// The device was reset: it forgot us, whatever was under way.
+    pub(crate) fn device_reset(&mut self, dut: &mut Dut) {
+        self.restart();
+        self.sender.clear();
+        self.slots.clear();
+        self.reinit_until = None;
+        dut.set_phy_down(false);
+    }
+
     /// Starts over: the device forgot us.
     fn restart(&mut self) {
         self.packer = M2sPacker::new();

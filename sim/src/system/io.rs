@@ -342,6 +342,13 @@ impl ConfigAccess for System {
 
     fn cfg_write(&mut self, bdf: Bdf, offset: u16, value: u32, be: u8) -> Result<(), AccessError> {
         match self.request(|root, now| root.cfg_write(now, bdf, offset & !3, value, be)) {
+            Ok(_) if self.pcie.function.config_mut().take_reset_request() => {
+                // What enumeration says when it fails has no place in this error; the device does not answer.
+                self.reset().map_err(|_| AccessError::Request {
+                    at: offset.into(),
+                    error: RequestError::Retry,
+                })
+            }
             Ok(_) | Err(RequestError::UnsupportedRequest) => Ok(()),
             Err(error) => Err(AccessError::Request {
                 at: offset.into(),

@@ -3,6 +3,7 @@
 mod coherent;
 mod io;
 mod lines;
+mod shared;
 
 pub use coherent::{HostCounters, Recall};
 pub use lines::Access;
@@ -227,10 +228,14 @@ impl System {
     /// As [`System::new`].
     pub fn reset(&mut self) -> Result<(), SystemError> {
         self.home.link_reset();
+        self.link.device_reset(&mut self.dut);
         if let Some(host) = &mut self.coherent {
             host.reset(Loss::Device);
         }
         self.cache.discard();
+        if let Some(ext) = &mut self.ext {
+            ext.reset_port();
+        }
         self.pcie.function.reset();
         self.pcie.reset_streams();
         self.port.clear();
@@ -429,7 +434,10 @@ impl System {
 
     /// Host physical addresses reserved for the device's memory: first address and bytes.
     pub fn hdm_window(&self) -> (u64, u64) {
-        (self.hdm_base, crate::pcie::MEMORY_BAR_SIZE)
+        (
+            self.hdm_base,
+            crate::pcie::memory_bar_size(self.config.capacity()),
+        )
     }
 
     /// Bytes of device memory.

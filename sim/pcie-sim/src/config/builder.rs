@@ -66,6 +66,8 @@ pub struct PcieEndpoint {
     pub max_payload_supported: u16,
     /// Eight-bit tags are supported.
     pub extended_tag: bool,
+    /// Function Level Reset is supported: a write that starts one shows in [`ConfigSpace::take_reset_request`].
+    pub function_level_reset: bool,
     /// Link speed: 1 for 2.5 GT/s, 2 for 5, 3 for 8, 4 for 16, 5 for 32.
     pub link_speed: u8,
     /// Lanes: 1, 2, 4, 8, 16, 32.
@@ -78,6 +80,7 @@ impl Default for PcieEndpoint {
         PcieEndpoint {
             max_payload_supported: 128,
             extended_tag: true,
+            function_level_reset: false,
             link_speed: 3,
             link_width: 4,
         }
@@ -124,6 +127,7 @@ impl Builder {
             clear_on_one: zero(),
             bars: Vec::new(),
             known: Known::default(),
+            reset_request: false,
         };
         let mut builder = Builder {
             space,
@@ -258,6 +262,7 @@ impl Builder {
         let PcieEndpoint {
             max_payload_supported,
             extended_tag,
+            function_level_reset,
             link_speed,
             link_width,
         } = choices;
@@ -286,10 +291,14 @@ impl Builder {
         };
         let header = self.space.read(at);
         self.set32(at, header | 2 << 16);
+        let flr = match function_level_reset {
+            true => pcie::DEV_CAP_FLR,
+            false => 0,
+        };
         let payload_code = u32::from(max_payload_supported.trailing_zeros() as u16 - 7);
         self.set32(
             at + pcie::DEV_CAP,
-            payload_code | u32::from(extended_tag) << 5 | 1 << 15,
+            payload_code | u32::from(extended_tag) << 5 | 1 << 15 | flr,
         );
         // Relaxed Ordering, No Snoop, 512-byte read requests: the values of the books.
         self.set32(

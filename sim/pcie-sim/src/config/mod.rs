@@ -70,6 +70,7 @@ pub struct ConfigSpace {
     clear_on_one: Box<[u8; SPACE_BYTES]>,
     bars: Vec<Bar>,
     known: Known,
+    reset_request: bool,
 }
 
 impl std::fmt::Debug for ConfigSpace {
@@ -108,6 +109,20 @@ impl ConfigSpace {
                 self.bytes[at] = (self.bytes[at] & !mask | new & mask) & !(new & rw1c);
             }
         }
+        if let Some(pcie) = self
+            .known
+            .pcie
+            .filter(|at| offset & !3 == at + pcie::DEV_CTL)
+        {
+            let able = self.read(pcie + pcie::DEV_CAP) & pcie::DEV_CAP_FLR != 0;
+            let asked = value & u32::from(pcie::DEV_CTL_FLR) != 0 && be & 0b10 != 0;
+            self.reset_request |= able && asked;
+        }
+    }
+
+    /// Whether software started a Function Level Reset since the last call. The reset itself is the device's to do.
+    pub fn take_reset_request(&mut self) -> bool {
+        std::mem::take(&mut self.reset_request)
     }
 
     /// The 16-bit register at `offset`. Zero beyond 4 KiB.

@@ -70,8 +70,12 @@ pub mod power {
 pub mod pcie {
     /// Device Capabilities (32 bits).
     pub const DEV_CAP: u16 = 0x04;
+    /// Device Capabilities: Function Level Reset.
+    pub const DEV_CAP_FLR: u32 = 1 << 28;
     /// Device Control.
     pub const DEV_CTL: u16 = 0x08;
+    /// Device Control: Initiate Function Level Reset; reads zero.
+    pub const DEV_CTL_FLR: u16 = 1 << 15;
     /// Device Status.
     pub const DEV_STA: u16 = 0x0A;
     /// Link Capabilities (32 bits).

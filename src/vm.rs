@@ -126,10 +126,13 @@ struct RunArgs {
     /// Kernel by major and minor number [default: the newest that is set up]
     #[arg(long, value_name = "SERIES", value_parser = series)]
     kernel: Option<String>,
-    /// Seconds of wall-clock time that a command may take; a shell has no limit
+    /// Seconds of wall-clock time that the guest may take for a command; a shell has no limit
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
     limit: u64,
-    /// Parameters for the driver's module
+    /// Fault that the device begins with, as `cxlmem serve` takes it; more than once for several
+    #[arg(long, value_name = "COMMAND")]
+    fault: Vec<String>,
+    /// Parameter for the driver's module; more than once for several
     #[arg(long, value_name = "NAME=VALUE")]
     parameter: Vec<String>,
     /// Print the kernel's log at the end, to standard error
@@ -244,6 +247,7 @@ fn run_guest(args: &RunArgs) -> Result<()> {
         mode: args.mode,
         memory_mib: args.machine.memory_mib,
         has_device: !args.machine.no_device,
+        faults: &args.fault,
         script: &script,
         words,
         to_terminal: true,
@@ -375,6 +379,7 @@ fn run_suite(
         mode,
         memory_mib: args.machine.memory_mib,
         has_device: !args.machine.no_device,
+        faults: &suite.faults,
         script: "",
         words,
         to_terminal: false,

@@ -30,6 +30,8 @@ pub struct Guest<'a> {
     pub memory_mib: u64,
     /// Whether the simulated device is there.
     pub has_device: bool,
+    /// Faults that the device begins with, as `cxlmem serve --fault` takes them.
+    pub faults: &'a [String],
     /// What the guest runs, a shell script.
     pub script: &'a str,
     /// More words for the kernel command line.
@@ -147,7 +149,7 @@ pub fn boot(cache: &Cache, space: &Space, guest: &Guest) -> Result<Outcome> {
     }
     let socket = at("socket");
     let mut server = match guest.has_device {
-        true => Some(start_server(&socket, &at("server.log"))?),
+        true => Some(start_server(&socket, guest.faults, &at("server.log"))?),
         false => None,
     };
     let machine = Machine {
@@ -216,7 +218,7 @@ fn exit_code(log: &str) -> Option<u8> {
 }
 
 /// Starts the device server and waits until it listens.
-fn start_server(socket: &Path, log: &Path) -> Result<Killed> {
+fn start_server(socket: &Path, faults: &[String], log: &Path) -> Result<Killed> {
     // A socket's name has room for 107 bytes.
     let length = socket.as_os_str().len();
     if length > 107 {
@@ -232,6 +234,7 @@ fn start_server(socket: &Path, log: &Path) -> Result<Killed> {
         .args(["serve", "vfio-user"])
         .arg(socket)
         .arg("--once")
+        .args(faults.iter().flat_map(|f| ["--fault", f]))
         .stdin(Stdio::null())
         .stdout(file.try_clone().context("cannot share the log")?)
         .stderr(file);
@@ -267,7 +270,7 @@ fn wait(
         }
         if let Some(limit) = limit.filter(|l| start.elapsed() > *l) {
             return Ok(Some(format!(
-                "the guest was ended after {} s, its limit (--limit)",
+                "the guest was ended after {} s, its limit",
                 limit.as_secs()
             )));
         }
@@ -332,7 +335,7 @@ mod tests {
         let mut child = sleeper("30");
         let limit = Some(Duration::from_millis(50));
         let trouble = wait(&mut child.0, None, limit).unwrap().unwrap();
-        assert!(trouble.contains("--limit"), "{trouble}");
+        assert!(trouble.contains("limit"), "{trouble}");
         let mut child = sleeper("0");
         assert_eq!(wait(&mut child.0, None, None).unwrap(), None);
     }

@@ -24,6 +24,8 @@ pub struct Suite {
     pub limit: Duration,
     /// Parameters for the driver's module; none if it is not to be loaded.
     pub parameters: Option<Vec<String>>,
+    /// Faults that the device server begins with, as its `--fault` takes them.
+    pub faults: Vec<String>,
     /// Runs with `--long` alone.
     pub is_long: bool,
     /// Words of a fault that the suite provokes: the search of the log must find it, and nothing else.
@@ -33,7 +35,7 @@ pub struct Suite {
 impl Suite {
     /// Reads a suite's head: lines `#: WORD VALUE...`.
     ///
-    /// `modes spm bar`, `kernels 7.3`, `limit SECONDS`, `parameters A=1 B=2`, `module no`, `long`, `provokes WORDS`.
+    /// `modes spm bar`, `kernels 7.3`, `limit SECONDS`, `parameters A=1 B=2`, `module no`, `fault COMMAND`, `long`, `provokes WORDS`.
     ///
     /// # Errors
     /// A line that says something else.
@@ -44,6 +46,7 @@ impl Suite {
             kernels: Vec::new(),
             limit: Duration::from_secs(LIMIT_S),
             parameters: Some(Vec::new()),
+            faults: Vec::new(),
             is_long: false,
             provokes: None,
         };
@@ -65,6 +68,7 @@ impl Suite {
                 },
                 "parameters" => suite.parameters = Some(words().collect()),
                 "module" if value == "no" => suite.parameters = None,
+                "fault" if !value.is_empty() => suite.faults.push(value.to_string()),
                 "long" if value.is_empty() => suite.is_long = true,
                 "provokes" if !value.is_empty() => suite.provokes = Some(value.to_string()),
                 _ => bail!("suite {name}: `#:{line}` says nothing known"),
@@ -78,10 +82,7 @@ impl Suite {
 
     /// Words for the kernel command line.
     pub fn words(&self, is_long: bool) -> Vec<String> {
-        let mut words = vec![
-            format!("cxlmem.run=/suites/{}.sh", self.name),
-            "cxlmem.suite=yes".to_string(),
-        ];
+        let mut words = vec![format!("cxlmem.run=/suites/{}.sh", self.name)];
         match &self.parameters {
             None => words.push("cxlmem.load=no".into()),
             Some(all) if all.is_empty() => {}
@@ -123,23 +124,21 @@ mod tests {
     fn heads() {
         let plain = Suite::parse("a", "#!/bin/sh\n# text\n").unwrap();
         assert_eq!((&plain.modes[..], plain.is_long), (&[Mode::Spm][..], false));
-        assert_eq!(
-            plain.words(false),
-            ["cxlmem.run=/suites/a.sh", "cxlmem.suite=yes"]
-        );
-        let text = "#: modes bar none\n#: kernels 7.3 6.12\n#: limit 9\n#: parameters a=1 b=2\n#: long\n#: provokes WARNING: x y\n";
+        assert_eq!(plain.words(false), ["cxlmem.run=/suites/a.sh"]);
+        let text = "#: modes bar none\n#: kernels 7.3 6.12\n#: limit 9\n#: parameters a=1 b=2\n#: long\n#: fault stall 9\n#: fault hang on\n#: provokes WARNING: x y\n";
         let full = Suite::parse("b", text).unwrap();
         assert_eq!(full.modes, [Mode::Bar, Mode::None]);
         assert_eq!(full.kernels, ["7.3", "6.12"]);
         assert_eq!(full.limit, Duration::from_secs(9));
         assert_eq!(full.provokes.as_deref(), Some("WARNING: x y"));
         assert!(full.is_long);
+        assert_eq!(full.faults, ["stall 9", "hang on"]);
         assert_eq!(
-            full.words(true)[2..],
+            full.words(true)[1..],
             ["cxlmem.parameters=a=1;b=2", "cxlmem.long=yes"]
         );
         let without = Suite::parse("c", "#: module no\n").unwrap();
-        assert_eq!(without.words(false)[2..], ["cxlmem.load=no"]);
+        assert_eq!(without.words(false)[1..], ["cxlmem.load=no"]);
         for bad in [
             "#: modes sp",
             "#: limit x",

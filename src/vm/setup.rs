@@ -1,7 +1,7 @@
 //! `cxlmem vm setup`: the guest's root, QEMU and kernels, from Debian's own packages.
 
 use std::net::{TcpStream, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -229,13 +229,18 @@ impl<'a> Setup<'a> {
         let results = [root.join("usr/bin/busybox"), root.join("usr/bin/gcc")];
         self.step("root", &inputs, &results, |this| {
             need_mmdebstrap()?;
+            // What somebody mounted in the old root would be deleted with it.
+            let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+            if let Some(mount) = mount_below(&mounts, this.cache.dir()) {
+                bail!("{mount} is mounted in the folder, whose root is to be made anew: unmount it first");
+            }
             let sources = format!(
                 "deb {MIRROR} {SUITE} main\ndeb {MIRROR} {SUITE}-updates main\ndeb {SECURITY} {SUITE}-security main\ndeb {MIRROR} {BACKPORTS} main\n"
             );
             let list = this.cache.path("sources.list");
             std::fs::write(&list, sources).with_context(|| format!("cannot write {}", list.display()))?;
             let script = format!(
-                "set -eu; rm -rf root.part root stamps; mmdebstrap --mode=root --variant=minbase --include={PACKAGES} --aptopt='Acquire::Languages \"none\"' \
+                "set -eu; rm -rf --one-file-system root.part root stamps; mmdebstrap --mode=root --variant=minbase --include={PACKAGES} --aptopt='Acquire::Languages \"none\"' \
                  --dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
                  {SUITE} root.part sources.list; mv root.part root"
             );
@@ -381,6 +386,15 @@ impl<'a> Setup<'a> {
     }
 }
 
+/// A mount point below a folder, in the text of `/proc/self/mounts`.
+fn mount_below<'t>(mounts: &'t str, dir: &Path) -> Option<&'t str> {
+    let mut points = mounts.lines().filter_map(|l| l.split(' ').nth(1));
+    points.find(|p| {
+        let point = Path::new(p);
+        point != dir && point.starts_with(dir)
+    })
+}
+
 /// Fails before a download where there is no way to the mirror.
 fn need_network() -> Result<()> {
     let has_proxy =
@@ -467,5 +481,15 @@ mod tests {
         // Headers of another version than the image's are none.
         let e = Kernel::plan("7.3", "7.3.4-amd64", "7.3.5-1", &split).unwrap_err();
         assert!(e.to_string().contains("without linux-headers"), "{e}");
+    }
+
+    #[test]
+    fn mounts_below_the_folder_are_seen() {
+        let mounts =
+            "/dev/a / ext4 rw 0 0\ntmpfs /cache tmpfs rw 0 0\nproc /cache/root/proc proc rw 0 0\n";
+        let below = |dir| mount_below(mounts, Path::new(dir));
+        assert_eq!(below("/cache"), Some("/cache/root/proc"));
+        assert_eq!(below("/cache/root/proc"), None);
+        assert_eq!(below("/cac"), None);
     }
 }

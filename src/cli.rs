@@ -24,6 +24,30 @@ macro_rules! usage {
 }
 pub(crate) use usage;
 
+/// What this machine cannot do, with the reason in one line. The command ends with status 3: nothing failed, and nothing was shown to work.
+#[derive(Debug)]
+pub struct Skipped(pub String);
+
+impl std::fmt::Display for Skipped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Skipped {}
+
+/// Ends the command with this status and no message: all there is to say was said by what ran.
+#[derive(Debug)]
+pub struct Status(pub u8);
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "exit status {}", self.0)
+    }
+}
+
+impl std::error::Error for Status {}
+
 /// The seed of a run: the option's, else `CXLMEM_SEED`, else 1.
 ///
 /// # Errors

@@ -14,6 +14,7 @@ mod sim;
 mod target;
 mod tools;
 mod traffic;
+mod vm;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -22,10 +23,11 @@ Examples:
   cxlmem hdl emit --config full -o target/rtl     write the controller's Verilog
   cxlmem hdl lint                                 every gate, every configuration
   cxlmem hdl synth --config full --seeds 1,2,3    area and speed
+  cxlmem vm test                                  Linux in an emulated machine that holds the simulated device
 
 Every subcommand's --help has more. --json FILE writes JSON, and --json - prints it; `flit decode` always prints.
 
-Exit status: 0 done, 1 failed (the message says why and what to do), 2 wrong usage.";
+Exit status: 0 done, 1 failed (the message says why and what to do), 2 wrong usage, 3 not possible on this machine.";
 
 /// Open prototype of coherent device memory: controller RTL, simulator, driver and benchmarks.
 #[derive(Parser)]
@@ -49,6 +51,8 @@ enum Command {
     Serve(serve::Args),
     /// Drive the simulated controller
     Sim(sim::Args),
+    /// Run Linux in an emulated machine that holds the simulated device
+    Vm(vm::Args),
 }
 
 /// Makes a reader that goes away (`| head`) or a full disk an ordinary end instead of a panic.
@@ -110,10 +114,18 @@ fn main() -> ExitCode {
         Command::List(args) => list::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Sim(args) => sim::run(args),
+        Command::Vm(args) => vm::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            if let Some(skipped) = error.downcast_ref::<cli::Skipped>() {
+                eprintln!("skipped: {skipped}");
+                return ExitCode::from(3);
+            }
+            if let Some(status) = error.downcast_ref::<cli::Status>() {
+                return ExitCode::from(status.0);
+            }
             eprintln!("error: {error}");
             for cause in error.chain().skip(1) {
                 eprintln!("  because: {cause}");

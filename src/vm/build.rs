@@ -1,0 +1,126 @@
+//! Builds what goes into the guest, inside the root, when its sources changed: the driver's module and the suites' programs.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::cache::Cache;
+use super::initramfs::workspace;
+use super::space::Space;
+use super::stamp::{digest, Stamps};
+use crate::tools;
+
+/// The script that builds the module, from the repository's root.
+const MODULE: &str = "driver/kernel/build";
+/// What the module is built from.
+const MODULE_SOURCES: [&str; 5] = [
+    "driver/kernel",
+    "driver/core",
+    "hdl/protocol",
+    "Cargo.toml",
+    "Cargo.lock",
+];
+
+/// Compiles each C file of a folder to a program without libraries. Arguments: from, to.
+const PROGRAMS: &str = r#"
+set -eu
+rm -rf "$2"
+mkdir -p "$2"
+for source in "$1"/*.c; do
+    [ -e "$source" ] || continue
+    name=${source##*/}
+    echo "compiling $name"
+    gcc -O2 -g0 -std=gnu17 -Wall -Wextra -Werror -static -pthread -I/cxlmem/driver/kernel -o "$2/${name%.c}" "$source"
+done
+"#;
+
+/// Builds in the root of a cache folder whose lock is held.
+pub struct Build<'a> {
+    cache: &'a Cache,
+    space: &'a Space,
+    stamps: Stamps,
+}
+
+impl<'a> Build<'a> {
+    /// In this folder.
+    pub fn new(cache: &'a Cache, space: &'a Space) -> Build<'a> {
+        Build {
+            cache,
+            space,
+            stamps: Stamps::new(cache.path("stamps")),
+        }
+    }
+
+    /// Builds the driver's module for a kernel series. The result is whether there is one to build.
+    ///
+    /// # Errors
+    /// What the build says.
+    pub fn module(&self, series: &str) -> Result<bool> {
+        if !workspace().join(MODULE).exists() {
+            eprintln!("{MODULE} is not there: the guest starts without the driver");
+            return Ok(false);
+        }
+        let version = self.cache.kernel_version(series).unwrap_or_default();
+        let inputs = format!("{version} {}", digest(workspace(), &MODULE_SOURCES)?);
+        let out = self.cache.path("modules").join(&version);
+        let results = [out.join("cxlmem.ko")];
+        let step = format!("module-{series}");
+        self.stamps.step(&step, &inputs, &results, || {
+            let command = [
+                "/cxlmem/driver/kernel/build",
+                &version,
+                &self.cache.inside(&out),
+                "--sysroot-cache",
+                "/vm/sysroot",
+            ];
+            std::fs::create_dir_all(&out)
+                .with_context(|| format!("cannot make {}", out.display()))?;
+            self.stage(&step, &command)
+        })?;
+        Ok(true)
+    }
+
+    /// Compiles the programs of `tests/guest`.
+    ///
+    /// # Errors
+    /// What the compiler says.
+    pub fn programs(&self) -> Result<()> {
+        let inputs = digest(workspace(), &["tests/guest", "driver/kernel"])?;
+        let results = [self.cache.path("guest")];
+        self.stamps.step("programs", &inputs, &results, || {
+            let command = [
+                "sh",
+                "-c",
+                PROGRAMS,
+                "sh",
+                "/cxlmem/tests/guest",
+                "/vm/guest",
+            ];
+            self.stage("programs", &command)
+        })?;
+        Ok(())
+    }
+
+    fn stage(&self, name: &str, args: &[&str]) -> Result<()> {
+        let mut mounts: Vec<(PathBuf, String)> = vec![
+            (self.cache.dir().to_path_buf(), "/vm".into()),
+            (workspace().to_path_buf(), "ro:/cxlmem".into()),
+        ];
+        let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+        let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
+        if let Some(registry) = home.map(|h| h.join("registry")).filter(|r| r.is_dir()) {
+            mounts.push((registry, "ro:/cargo/registry".into()));
+        }
+        let mut command: Command = self.space.inside(&self.cache.root(), &mounts, args);
+        command
+            .env("CARGO_HOME", "/cargo")
+            .env("CARGO_NET_OFFLINE", "true");
+        let logs = self.cache.path("log");
+        std::fs::create_dir_all(&logs)
+            .with_context(|| format!("cannot make {}", logs.display()))?;
+        let log = logs.join(format!("build-{name}"));
+        tools::stage(&format!("build: {name}"), &mut command, &log, &log)?;
+        Ok(())
+    }
+}

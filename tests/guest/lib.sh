@@ -1,0 +1,34 @@
+# What suites share. A test prints one line: PASS name, FAIL name: why, SKIP name: why.
+
+# report LINE: prints a result, and marks the kernel's log, so that what stands there before belongs to this test or an earlier one.
+report() {
+    echo "$1"
+    echo "<6>cxlmem: result: $1" >/dev/kmsg
+}
+pass() { report "PASS $1${2:+: $2}"; }
+fail() {
+    report "FAIL $1: $2"
+    failed=1
+}
+skip() { report "SKIP $1: $2"; }
+
+# check NAME WHY COMMAND...: passes if the command succeeds.
+check() {
+    name=$1 why=$2
+    shift 2
+    if "$@" >/tmp/check 2>&1; then pass "$name"; else fail "$name" "$why: $(tr '\n' ' ' </tmp/check)"; fi
+}
+
+# results COMMAND...: runs a program that prints results itself; one that does not succeed fails the suite.
+results() {
+    set -o pipefail
+    "$@" 2>&1 | while IFS= read -r line; do
+        case $line in
+        "PASS "* | "FAIL "* | "SKIP "*) report "$line" ;;
+        *) echo "$line" ;;
+        esac
+    done || failed=1
+}
+
+# finish: the last line of a suite.
+finish() { exit "${failed:-0}"; }

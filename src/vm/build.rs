@@ -22,7 +22,7 @@ const MODULE_SOURCES: [&str; 5] = [
     "Cargo.lock",
 ];
 
-/// Compiles each C file of a folder to a program without libraries. Arguments: from, to.
+/// Compiles each C file of a folder to a program without libraries, and the kernel's own HMM tests. Arguments: from, to, the kernel's sources.
 const PROGRAMS: &str = r#"
 set -eu
 rm -rf "$2"
@@ -33,6 +33,12 @@ for source in "$1"/*.c; do
     echo "compiling $name"
     gcc -O2 -g0 -std=gnu17 -Wall -Wextra -Werror -static -pthread -I/cxlmem/driver/kernel -o "$2/${name%.c}" "$source"
 done
+tests=$3/tools/testing/selftests
+if [ -e "$tests/mm/hmm-tests.c" ]; then
+    echo "compiling hmm-tests.c"
+    gcc -O2 -g0 -static -pthread -D_GNU_SOURCE= -I"$tests" -I"$3" -o "$2/hmm-tests" "$tests/mm/hmm-tests.c" "$tests/mm/vm_util.c" \
+        "$tests/mm/hugepage_settings.c"
+fi
 "#;
 
 /// Builds in the root of a cache folder whose lock is held.
@@ -87,6 +93,7 @@ impl<'a> Build<'a> {
     /// What the compiler says.
     pub fn programs(&self) -> Result<()> {
         let inputs = digest(workspace(), &["tests/guest", "driver/kernel"])?;
+        let inputs = format!("{inputs} {}", digest(self.cache.dir(), &["selftests"])?);
         let results = [self.cache.path("guest")];
         self.stamps.step("programs", &inputs, &results, || {
             let command = [
@@ -96,6 +103,7 @@ impl<'a> Build<'a> {
                 "sh",
                 "/cxlmem/tests/guest",
                 "/vm/guest",
+                "/vm/selftests",
             ];
             self.stage("programs", &command)
         })?;

@@ -81,7 +81,8 @@ apt-get -o APT::Sandbox::User=root download "$1=$2"
 dpkg --fsys-tarfile "$1"_*.deb | tar -xO "./usr/src/$1.tar.xz" >source.tar.xz
 rm ./*.deb
 set -- lib/test_hmm.c lib/test_hmm_uapi.h mm/gup_test.h tools/testing/selftests/kselftest.h tools/testing/selftests/kselftest_harness.h \
-    tools/testing/selftests/mm/hmm-tests.c
+    tools/testing/selftests/mm/hmm-tests.c tools/testing/selftests/mm/vm_util.c tools/testing/selftests/mm/vm_util.h \
+    tools/testing/selftests/mm/hugepage_settings.c tools/testing/selftests/mm/hugepage_settings.h
 # Exact names make tar stop early, once each was seen; the top folder's name is that of the first entry.
 top=$(xz -dc source.tar.xz 2>/dev/null | head -c 512 | cut -d/ -f1)
 for file; do set -- "$@" "$top/$file"; shift; done
@@ -378,8 +379,10 @@ impl<'a> Setup<'a> {
             self.cache.path("selftests/lib/test_hmm.c"),
             self.cache
                 .path("selftests/tools/testing/selftests/mm/hmm-tests.c"),
+            self.cache
+                .path("selftests/tools/testing/selftests/mm/vm_util.c"),
         ];
-        let inputs = format!("{package}={}", kernel.debian);
+        let inputs = format!("{package}={} {SELFTESTS}", kernel.debian);
         self.step("selftests", &inputs, &results, |this| {
             Ok(this.in_root(&["sh", "-c", SELFTESTS, "sh", &package, &kernel.debian]))
         })

@@ -2,6 +2,7 @@
 //! of place, and a wire that is cut. Most of these tests were written for mutants that survived the others (`docs/developer/mutants.md`).
 
 mod host;
+mod sweep;
 
 use cxlmem_protocol::flit::control::{self, Control};
 use cxlmem_protocol::msg::{M2sReq, M2sReqOpcode, MetaField, S2mDrsOpcode};

@@ -4,6 +4,8 @@
 //! of its points was reached; a branch is taken if its point was. A module that several configurations emit alike is one module
 //! here: what one of them reaches is reached.
 
+mod reasons;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,6 +18,25 @@ use serde::Serialize;
 
 use crate::cli::{self, say, usage};
 use crate::{target, tools};
+use reasons::Explained;
+
+/// Share of the lines that must be covered, percent.
+const GOAL: usize = 95;
+/// The simulator's tests that are run: all but those that measure time or speed and those of the Rust description.
+const TESTS: &[&str] = &[
+    "coherent_rtl",
+    "cut",
+    "engine",
+    "hdm_db",
+    "io",
+    "link",
+    "link_bi",
+    "link_ledger",
+    "offences",
+    "system",
+];
+/// Operations of the random coherent workloads.
+const OPS: &str = "60000";
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -24,7 +45,9 @@ Examples:
   cxlmem sim coverage --keep target/coverage            keep the counts
   cxlmem sim coverage --from target/coverage --json -   read them again
 
-The first run compiles the simulator with counters: a few minutes. It is no part of `./x test`.";
+The first run compiles the simulator with counters: a few minutes. It is no part of `./x test`.
+It ends with status 1 if less than 95 % of the lines are covered and, for configuration full, if a line that is not
+has no reason or a reason is of lines that are covered.";
 
 /// Arguments of `cxlmem sim coverage`.
 #[derive(clap::Args, Debug)]
@@ -79,6 +102,8 @@ struct Coverage {
     blocks: Vec<Block>,
     uncovered_lines: Vec<Place>,
     untaken_branches: Vec<Place>,
+    /// Of the configuration that the reasons are about.
+    reasons: Option<Explained>,
 }
 
 /// Carries out `cxlmem sim coverage`.
@@ -114,11 +139,33 @@ pub fn run(args: &Args) -> Result<()> {
                 )
             })?;
     }
-    let coverage = counts.of(args.config.name, &cxlmem_hdl::emit(args.config)?)?;
+    let mut coverage = counts.of(args.config.name, &cxlmem_hdl::emit(args.config)?)?;
+    if args.config.name == reasons::CONFIG {
+        coverage.reasons = Some(reasons::explain(&coverage.uncovered_lines, reasons::ALL));
+    }
     let to_stderr = cli::is_stdout(args.json.as_deref());
     print(&coverage, args.branches, to_stderr);
     if let Some(file) = &args.json {
         cli::write_json(file, &coverage)?;
+    }
+    verdict(&coverage)
+}
+
+/// Fails if too few lines are covered, or if the reasons for the others are not true.
+fn verdict(c: &Coverage) -> Result<()> {
+    let mut wrong = Vec::new();
+    if 100 * c.covered < GOAL * c.lines {
+        let covered = share(c.covered, c.lines);
+        wrong.push(format!(
+            "{covered} % of the lines are covered, wanted: {GOAL} %"
+        ));
+    }
+    if let Some(e) = &c.reasons {
+        wrong.extend(e.unexplained.iter().map(|p| format!("no reason for {p}")));
+        wrong.extend(e.stale.iter().map(|p| format!("reason to remove: {p}")));
+    }
+    if !wrong.is_empty() {
+        bail!("{}", wrong.join("\n"));
     }
     Ok(())
 }
@@ -131,8 +178,12 @@ fn run_tests(dir: &Path, temporary: &Path) -> Result<()> {
     command
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env("CXLMEM_COVERAGE", dir)
+        .env("CXLMEM_OPS", OPS)
+        // The same lines in every run.
+        .env_remove("CXLMEM_SEED")
         .args(["test", "-p", "cxlmem-sim", "--features", "coverage"])
-        .args(["--lib", "--tests", "--no-fail-fast"]);
+        .args(["--lib", "--no-fail-fast"])
+        .args(TESTS.iter().flat_map(|t| ["--test", *t]));
     tools::stage("tests with counters", &mut command, &log, &log)?;
     Ok(())
 }
@@ -224,6 +275,7 @@ impl Counts {
             blocks: Vec::new(),
             uncovered_lines: Vec::new(),
             untaken_branches: Vec::new(),
+            reasons: None,
         };
         for module in modules(verilog) {
             let Some(points) = self.points.get(module.text) else {
@@ -396,6 +448,20 @@ fn print(c: &Coverage, branches: bool, to_stderr: bool) {
     if branches {
         list("branches never taken", &c.untaken_branches);
     }
+    if let Some(e) = &c.reasons {
+        let mut t = Table::new();
+        t.load_preset(presets::ASCII_MARKDOWN);
+        t.set_header(["block", "lines", "kind", "why they are not covered"]);
+        for g in &e.given {
+            t.add_row([
+                g.block.to_string(),
+                g.lines.to_string(),
+                format!("{:?}", g.class).to_lowercase(),
+                g.why.to_string(),
+            ]);
+        }
+        say!(to_stderr, "{t}");
+    }
     say!(
         to_stderr,
         "configuration {}, simulated: lines {} of {} ({} %), branches {} of {} ({} %)",
@@ -486,6 +552,28 @@ mod tests {
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn too_few_lines_and_untrue_reasons_fail() {
+        let mut c = Coverage {
+            config: "full".into(),
+            lines: 100,
+            covered: 95,
+            branches: 0,
+            taken: 0,
+            blocks: Vec::new(),
+            uncovered_lines: Vec::new(),
+            untaken_branches: Vec::new(),
+            reasons: Some(Explained::default()),
+        };
+        verdict(&c).unwrap();
+        c.covered = 94;
+        assert!(verdict(&c).unwrap_err().to_string().contains("94.0 %"));
+        c.covered = 95;
+        c.reasons = Some(reasons::explain(&[], reasons::ALL));
+        let e = verdict(&c).unwrap_err().to_string();
+        assert!(e.contains("reason to remove"), "{e}");
     }
 
     #[test]

@@ -82,10 +82,47 @@ impl Host {
 
     /// With the link up, and these credit codes of a flit header given for NDR and DRS.
     pub fn up(config: &str, rsp_crd: u8, data_crd: u8) -> Self {
+        Self::new(config).initialised(0, rsp_crd, data_crd)
+    }
+
+    /// The same with BI-68, decoder 0 device-coherent, and decoder 1, host-only, above it.
+    pub fn with_back_invalidate(config: &str, rsp_crd: u8, data_crd: u8) -> Self {
         let mut host = Self::new(config);
+        let enabled = regs::LinkCtrl::OFFER_BI.with(regs::LinkCtrl::RESET, 1);
+        host.write_register(regs::LinkCtrl::OFFSET, enabled);
+        let commit = regs::Hdm0Ctrl::COMMIT.mask();
+        // A decoder is changed while it is not committed.
+        host.write_register(regs::Hdm0Ctrl::OFFSET, regs::Hdm0Ctrl::BI.mask());
+        host.write_register(regs::Hdm0Ctrl::OFFSET, regs::Hdm0Ctrl::BI.mask() | commit);
+        host.write_register(regs::Hdm1BaseLo::OFFSET, GRANULE);
+        host.write_register(regs::Hdm1BaseHi::OFFSET, (BASE >> 32) as u32);
+        host.write_register(regs::Hdm1SizeLo::OFFSET, GRANULE);
+        host.write_register(
+            regs::Hdm1Ctrl::OFFSET,
+            regs::Hdm1Ctrl::TARGET_TYPE.mask() | commit,
+        );
+        host.run(50);
+        for control in [regs::Hdm0Ctrl::OFFSET, regs::Hdm1Ctrl::OFFSET] {
+            let committed = host.register(control);
+            assert!(regs::Hdm0Ctrl::COMMITTED.is_set(committed));
+        }
+        let extensions = Extensions {
+            bi68: true,
+            ..Extensions::default()
+        };
+        host.receiver = Receiver::new(Direction::S2m, extensions);
+        host.initialised(control::signature(control::BI68), rsp_crd, data_crd)
+    }
+
+    fn initialised(mut self, signature: u16, rsp_crd: u8, data_crd: u8) -> Self {
+        let host = &mut self;
         host.control(Control::RetryIdle);
         host.run(100);
-        host.control(init());
+        host.control(Control::InitParam {
+            version: 2,
+            llr_wrap: 64,
+            signature,
+        });
         host.credits(rsp_crd, data_crd);
         host.run(100);
         assert!(host
@@ -95,7 +132,7 @@ impl Host {
         assert!(host.status(regs::LinkStatus::UP) == 1);
         host.acknowledge();
         host.controls.clear();
-        host
+        self
     }
 
     fn cycle(&mut self) {
@@ -170,7 +207,7 @@ impl Host {
 
     fn retryable(&mut self, llcrd: bool) {
         self.unacked += 1;
-        self.received += 1;
+        self.received = self.received.wrapping_add(1);
         self.llcrds.push(llcrd);
     }
 
@@ -217,6 +254,15 @@ impl Host {
         let header = FlitHeader {
             rsp_crd,
             data_crd,
+            ..Default::default()
+        };
+        self.flit(Control::LlcrdAck { ack: 0 }.flit(header));
+    }
+
+    /// LLCRD with a credit code for BISnp (BI-68).
+    pub fn snoop_credits(&mut self, req_crd: u8) {
+        let header = FlitHeader {
+            req_crd,
             ..Default::default()
         };
         self.flit(Control::LlcrdAck { ack: 0 }.flit(header));

@@ -2,6 +2,7 @@
 //! of place, and a wire that is cut. Most of these tests were written for mutants that survived the others (`docs/developer/mutants.md`).
 
 mod host;
+mod sweep;
 
 use cxlmem_protocol::flit::control::{self, Control};
 use cxlmem_protocol::msg::{M2sReq, M2sReqOpcode, MetaField, S2mDrsOpcode};
@@ -320,6 +321,9 @@ fn a_dead_wire_uses_up_requests_and_re_initialisations() {
     assert_eq!(h.status(regs::LinkStatus::ABORTED), 1);
     assert_eq!(h.register(regs::PhyReinits::OFFSET), 2);
     assert_eq!(h.register(regs::RetryRequests::OFFSET), 9);
+    // The number of the first error is that of the re-initialisations.
+    let control = h.register(regs::RasCapCtrl::OFFSET);
+    assert_eq!(regs::RasCapCtrl::FIRST_ERROR.get(control), 8);
 }
 
 /// What came of a flit that was cut is forgotten: its requests, its data, its place in the flit.

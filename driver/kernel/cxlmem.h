@@ -76,6 +76,10 @@ struct cxlmem {
 	/* Parts that another module has. */
 	atomic_t lent;
 
+	/* Whose pages there are. */
+	spinlock_t accounts_lock;
+	struct list_head accounts;
+
 	struct device *node;
 	struct dentry *debugfs;
 	struct cxlmem_counters counters;
@@ -85,6 +89,13 @@ struct cxlmem {
 void cxlmem_put(struct cxlmem *d);
 /* Logs the engine's last error; under engine_lock. */
 void cxlmem_engine_complain(struct cxlmem *d, const char *what);
+
+/* account.c */
+struct cxlmem_account;
+struct seq_file;
+struct cxlmem_account *cxlmem_account_charge(struct cxlmem *d, u64 pages);
+void cxlmem_account_uncharge(struct cxlmem *d, struct cxlmem_account *account, u64 pages);
+int cxlmem_accounts_show(struct seq_file *file, void *unused);
 
 /* pages.c */
 int cxlmem_pages_init(struct cxlmem *d);

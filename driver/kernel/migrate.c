@@ -10,6 +10,8 @@
 #include <linux/uaccess.h>
 
 #include "cxlmem.h"
+#define CREATE_TRACE_POINTS
+#include "trace.h"
 
 /* A batch: what migrate_vma works on, and what became of each page. */
 struct cxlmem_batch {
@@ -164,6 +166,7 @@ static int cxlmem_migrate_part(struct cxlmem *d, struct vm_area_struct *vma, uns
 		.pgmap_owner = &d->part[0],
 		.flags = home ? MIGRATE_VMA_SELECT_DEVICE_COHERENT : MIGRATE_VMA_SELECT_SYSTEM,
 	};
+	u64 moved_before = args->moved, cycles_before = args->cycles;
 	int i, ret;
 
 	memset(b->src, 0, n * sizeof(b->src[0]));
@@ -191,6 +194,7 @@ static int cxlmem_migrate_part(struct cxlmem *d, struct vm_area_struct *vma, uns
 		args->moved++;
 	}
 	migrate_vma_finalize(&m);
+	trace_cxlmem_migrate(d->index, home, start, n, m.cpages, args->moved - moved_before, args->cycles - cycles_before);
 	return 0;
 }
 

@@ -10,8 +10,9 @@
 
 #include "cxlmem.h"
 #include "cxlmem_regs.h"
+#include "trace.h"
 
-#define CXLMEM_MEMORY_BAR 2
+#define CXLMEM_BAR_OF_MEMORY 2
 /* An HDM decoder's granule, and what a range of coherent pages must be aligned to. */
 #define CXLMEM_HDM_ALIGN SZ_256M
 
@@ -42,6 +43,8 @@ static void cxlmem_free(CXLMEM_FREE_ARG)
 	unsigned long flags;
 	int ret;
 
+	cxlmem_account_uncharge(part->d, freed->zone_device_data, 1);
+	freed->zone_device_data = NULL;
 	spin_lock_irqsave(&part->lock, flags);
 	ret = cxlmem_pool_free(part->pool, cxlmem_in_pool(part, page_to_pfn(freed)));
 	spin_unlock_irqrestore(&part->lock, flags);
@@ -67,8 +70,12 @@ static const struct dev_pagemap_ops cxlmem_pgmap_ops = {
 /* Takes up to `wanted` pages, contiguous as far as possible, locked and with one reference. Returns how many. */
 int cxlmem_pages_alloc(struct cxlmem_part *part, struct page **pages, int wanted)
 {
+	struct cxlmem_account *account;
 	int have = 0;
 
+	if (!wanted)
+		return 0;
+	account = cxlmem_account_charge(part->d, wanted);
 	while (have < wanted) {
 		unsigned long flags;
 		u64 address;
@@ -85,9 +92,12 @@ int cxlmem_pages_alloc(struct cxlmem_part *part, struct page **pages, int wanted
 			/* The module stays while somebody has a page. */
 			__module_get(THIS_MODULE);
 			cxlmem_page_init(page, &part->map);
+			page->zone_device_data = account;
 			pages[have++] = page;
 		}
 	}
+	if (have < wanted)
+		cxlmem_account_uncharge(part->d, account, wanted - have);
 	return have;
 }
 EXPORT_SYMBOL_GPL(cxlmem_pages_alloc);
@@ -155,6 +165,7 @@ u64 cxlmem_evict_pass(struct cxlmem_part *part)
 		cond_resched();
 	}
 	kvfree(src);
+	trace_cxlmem_evict(part->d->index, left);
 	return left;
 }
 EXPORT_SYMBOL_GPL(cxlmem_evict_pass);
@@ -219,8 +230,8 @@ static int cxlmem_find_memory(struct cxlmem *d, u64 capacity, u64 *start)
 		if (!(d->identity.caps & CXLMEM_CAPS_SIMULATED))
 			return dev_err_probe(dev, -EOPNOTSUPP, "BAR2 of a real board is not coherent memory, and there is no specific-purpose memory\n");
 		d->memory = CXLMEM_MEMORY_BAR;
-		d->base = pci_resource_start(d->pdev, CXLMEM_MEMORY_BAR);
-		bytes = min_t(u64, capacity, pci_resource_len(d->pdev, CXLMEM_MEMORY_BAR));
+		d->base = pci_resource_start(d->pdev, CXLMEM_BAR_OF_MEMORY);
+		bytes = min_t(u64, capacity, pci_resource_len(d->pdev, CXLMEM_BAR_OF_MEMORY));
 		*start = d->base + CXLMEM_WINDOW;
 	}
 	d->bytes = ALIGN_DOWN(bytes, SZ_2M);

@@ -12,7 +12,7 @@
 #include "cxlmem.h"
 #include "cxlmem_regs.h"
 
-#define CXLMEM_REGISTER_BAR 0
+#define CXLMEM_BAR_OF_REGISTERS 0
 /* The vector of the engine's completions. */
 #define CXLMEM_VECTOR 0
 
@@ -123,6 +123,8 @@ static struct cxlmem *cxlmem_new(struct pci_dev *pdev)
 	init_rwsem(&d->gone);
 	mutex_init(&d->engine_lock);
 	init_waitqueue_head(&d->irq_wait);
+	spin_lock_init(&d->accounts_lock);
+	INIT_LIST_HEAD(&d->accounts);
 	d->index = ida_alloc(&cxlmem_ids, GFP_KERNEL);
 	d->engine = kvzalloc(cxlmem_engine_bytes(), GFP_KERNEL);
 	d->moves = kvcalloc(CXLMEM_BATCH, sizeof(*d->moves), GFP_KERNEL);
@@ -216,7 +218,7 @@ static int cxlmem_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	d = cxlmem_new(pdev);
 	if (!d)
 		return -ENOMEM;
-	d->regs = pcim_iomap(pdev, CXLMEM_REGISTER_BAR, CXLMEM_BAR0_SIZE);
+	d->regs = pcim_iomap(pdev, CXLMEM_BAR_OF_REGISTERS, CXLMEM_BAR0_SIZE);
 	if (!d->regs) {
 		ret = dev_err_probe(&pdev->dev, -ENOMEM, "BAR0 cannot be mapped\n");
 		goto put;

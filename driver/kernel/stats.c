@@ -54,6 +54,7 @@ static int cxlmem_counters_show(struct seq_file *file, void *unused)
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(cxlmem_counters);
+DEFINE_SHOW_ATTRIBUTE(cxlmem_accounts);
 
 void cxlmem_debugfs_init(void)
 {
@@ -69,6 +70,7 @@ void cxlmem_debugfs_add(struct cxlmem *d)
 {
 	d->debugfs = debugfs_create_dir(dev_name(d->node), cxlmem_debugfs);
 	debugfs_create_file("counters", 0400, d->debugfs, d, &cxlmem_counters_fops);
+	debugfs_create_file("processes", 0400, d->debugfs, d, &cxlmem_accounts_fops);
 }
 
 void cxlmem_debugfs_remove(struct cxlmem *d)

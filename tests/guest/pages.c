@@ -45,7 +45,9 @@ static void test_info(void)
 	CHECK(!ioctl(fd, CXLMEM_IOC_INFO, &info));
 	CHECK(info.abi == CXLMEM_ABI && info.bytes >= 64 << 20 && info.clock_khz > 0);
 	/* In bar mode the first 2 MiB are a window, not pages. */
-	CHECK(stats_of(fd).pages == (info.bytes - (info.memory == CXLMEM_MEMORY_BAR ? 2 << 20 : 0)) / PAGE);
+	uint64_t window = info.memory == CXLMEM_MEMORY_BAR ? 2 << 20 : 0;
+	if (stats_of(fd).pages != (info.bytes - window) / PAGE)
+		FAIL("%llu pages of %llu bytes, memory %u", (unsigned long long)stats_of(fd).pages, (unsigned long long)info.bytes, info.memory);
 }
 
 static void there_and_back(uint32_t copy, unsigned long pages)
@@ -399,6 +401,81 @@ static void test_operations(void)
 	finish(fd, p, 6);
 }
 
+/* Pages on the account of a process, by debugfs; 0 if it has none. */
+static unsigned long account_of(pid_t pid)
+{
+	FILE *file = fopen("/sys/kernel/debug/cxlmem/cxlmem0/processes", "r");
+	unsigned long pages, found = 0;
+	char name[32];
+	int id;
+
+	if (!file)
+		FAIL("no file of processes: %s", strerror(errno));
+	while (fscanf(file, "%d %lu %31s", &id, &pages, name) == 3)
+		if (id == pid)
+			found = pages;
+	fclose(file);
+	return found;
+}
+
+/* Who moved pages there has them on its account, until the last user of a page is gone. */
+static void test_accounts(void)
+{
+	int fd = start(), status;
+	char *p = resident(fd, 24, 18);
+	pid_t child;
+
+	CHECK(account_of(getpid()) == 24);
+	child = fork();
+	if (!child) {
+		CHECK(account_of(getpid()) == 0 && account_of(getppid()) == 24);
+		resident(fd, 5, 19);
+		CHECK(account_of(getpid()) == 5);
+		_exit(0);
+	}
+	CHECK(waitpid(child, &status, 0) == child && !status);
+	CHECK(account_of(child) == 0);
+	CHECK(!munmap(p, 4 * PAGE));
+	CHECK(account_of(getpid()) == 20);
+	CHECK(migrate(fd, p + 4 * PAGE, 20, CXLMEM_MIGRATE_CPU_COPY | CXLMEM_MIGRATE_TO_HOST, NULL) == 20);
+	CHECK(account_of(getpid()) == 0);
+	finish(fd, p + 4 * PAGE, 20);
+}
+
+static void put(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_TRUNC);
+
+	if (fd < 0 || write(fd, text, strlen(text)) < 0)
+		FAIL("%s: %s", path, strerror(errno));
+	close(fd);
+}
+
+/* A batch leaves a line in the trace. */
+static void test_tracepoints(void)
+{
+	const char *on = "/sys/kernel/debug/tracing/events/cxlmem/enable";
+	char line[400], want[80];
+	int fd = start(), found = 0;
+	void *p = map_pages(8);
+	FILE *trace;
+
+	if (access(on, F_OK))
+		SKIP("no tracefs");
+	fill(p, 8, 20);
+	put(on, "1");
+	CHECK(migrate(fd, p, 8, CXLMEM_MIGRATE_CPU_COPY, NULL) == 8);
+	put(on, "0");
+	snprintf(want, sizeof(want), "to_device start=%#lx pages=8 selected=8 moved=8", (unsigned long)p);
+	trace = fopen("/sys/kernel/debug/tracing/trace", "r");
+	CHECK(trace);
+	while (fgets(line, sizeof(line), trace))
+		found += !!strstr(line, want);
+	fclose(trace);
+	CHECK(found == 1);
+	finish(fd, p, 8);
+}
+
 static void test_bad_arguments(void)
 {
 	int fd = start();
@@ -457,6 +534,8 @@ static const struct test tests[] = {
 	{ "atomics_while_moving", test_atomics_while_moving, 60 },
 	{ "killed_while_moving", test_killed_while_moving, 120 },
 	{ "operations", test_operations, 30 },
+	{ "accounts", test_accounts, 10 },
+	{ "tracepoints", test_tracepoints, 10 },
 	{ "bad_arguments", test_bad_arguments, 10 },
 	{ "node_is_private", test_node_is_private, 10 },
 };

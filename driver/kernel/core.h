@@ -18,6 +18,8 @@ enum {
 	/* DMA may still touch both pages. */
 	CXLMEM_MOVE_QUARANTINED = 4,
 	CXLMEM_MOVE_NOT_TRIED = 5,
+	/* A line of the device page is poisoned. */
+	CXLMEM_MOVE_POISONED = 6,
 };
 
 struct cxlmem_move {
@@ -44,6 +46,7 @@ int cxlmem_engine_restart(void *engine, u64 hdm_base);
 int cxlmem_engine_stop(void *engine);
 int cxlmem_engine_copy(void *engine, struct cxlmem_move *moves, size_t count, bool to_device, u64 *cycles);
 int cxlmem_engine_operate(void *engine, u8 opcode, u32 count, u64 device, u64 arg, u64 arg2, u64 *result, u64 *cycles);
+int cxlmem_engine_bad_lines(void *engine, u64 device, u64 *lines);
 void cxlmem_engine_error(void *engine, char *text, size_t bytes);
 
 /* pool.rs: under the pool's spinlock, in interrupts too. Addresses are bytes from the pool's first page. */

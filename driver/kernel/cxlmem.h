@@ -35,9 +35,16 @@ struct cxlmem_part {
 	struct dev_pagemap map;
 };
 
+/* What a copy by the engine needs beside the pages. */
+struct cxlmem_scratch {
+	dma_addr_t bus[CXLMEM_BATCH];
+	/* Out: pages that came home without lines that were poisoned. */
+	DECLARE_BITMAP(bad, CXLMEM_BATCH);
+};
+
 /* Counters; atomic, because a page is freed in interrupts too. */
 struct cxlmem_counters {
-	atomic64_t to_device, to_host, evicted, busy, copy_failed, engine_cycles, interrupts;
+	atomic64_t to_device, to_host, evicted, busy, copy_failed, engine_cycles, interrupts, poisoned;
 };
 
 /*
@@ -124,7 +131,8 @@ static inline u64 cxlmem_dpa(const struct page *page)
 
 /* migrate.c */
 int cxlmem_migrate(struct cxlmem *d, struct cxlmem_migrate *args);
-void cxlmem_copy_home(struct cxlmem *d, unsigned long *src, unsigned long *dst, int n, dma_addr_t *bus, u64 *cycles);
+void cxlmem_copy_home(struct cxlmem *d, unsigned long *src, unsigned long *dst, int n, struct cxlmem_scratch *scratch, u64 *cycles);
+void cxlmem_poison(struct cxlmem *d, unsigned long pfn);
 
 /* operate.c */
 int cxlmem_query(struct cxlmem *d, struct cxlmem_query *args);

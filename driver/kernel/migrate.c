@@ -18,7 +18,7 @@ struct cxlmem_batch {
 	unsigned long src[CXLMEM_BATCH];
 	unsigned long dst[CXLMEM_BATCH];
 	struct page *spare[CXLMEM_BATCH];
-	dma_addr_t bus[CXLMEM_BATCH];
+	struct cxlmem_scratch scratch;
 	/* Of this pass, and in the end. */
 	u8 pass[CXLMEM_BATCH];
 	u8 results[CXLMEM_BATCH];
@@ -27,16 +27,59 @@ struct cxlmem_batch {
 /* ---- copies ---- */
 
 /*
+ * Copies a device page home without its poisoned lines, which read as zero; the device page is not used again. Under engine_lock. An error: not
+ * copied.
+ */
+static int cxlmem_copy_around(struct cxlmem *d, struct page *from, struct page *to)
+{
+	const int line = 64;
+	char *out, *in;
+	u64 bad;
+	int i;
+
+	if (cxlmem_engine_bad_lines(d->engine, cxlmem_dpa(from), &bad)) {
+		cxlmem_engine_complain(d, "looking for poisoned lines");
+		return -EIO;
+	}
+	out = kmap_local_page(to);
+	in = kmap_local_page(from);
+	for (i = 0; i < PAGE_SIZE / line; i++) {
+		if (bad & BIT_ULL(i))
+			memset(out + i * line, 0, line);
+		else
+			memcpy(out + i * line, in + i * line, line);
+	}
+	kunmap_local(in);
+	kunmap_local(out);
+	dev_warn_ratelimited(&d->pdev->dev, "device page %#llx: lines %#llx are poisoned; it is not used again\n", cxlmem_dpa(from), bad);
+	cxlmem_page_quarantine(from);
+	return 0;
+}
+
+/* Whoever touches the host page gets SIGBUS from now on: part of what was there is lost. Takes no locks that a caller may hold but `gone`. */
+void cxlmem_poison(struct cxlmem *d, unsigned long pfn)
+{
+	int ret = memory_failure(pfn, 0);
+
+	atomic64_inc(&d->counters.poisoned);
+	if (ret && ret != -EHWPOISON)
+		dev_err(&d->pdev->dev, "host page %#lx: poison was not delivered (%d)\n", pfn, ret);
+}
+
+/*
  * Copies the pairs of src[] and dst[] that have both, by the engine; where `src` has no page the destination is cleared by the CPU. A pair
  * that fails loses its destination: dst[i] = 0, so that the page stays where it is.
  */
-static void cxlmem_copy_by_engine(struct cxlmem *d, unsigned long *src, unsigned long *dst, dma_addr_t *bus, int n, bool to_device, u64 *cycles)
+static void cxlmem_copy_by_engine(struct cxlmem *d, unsigned long *src, unsigned long *dst, struct cxlmem_scratch *scratch, int n, bool to_device,
+				  u64 *cycles)
 {
+	dma_addr_t *bus = scratch->bus;
 	enum dma_data_direction dir = to_device ? DMA_TO_DEVICE : DMA_FROM_DEVICE;
 	struct device *dev = &d->pdev->dev;
 	u64 spent = 0;
 	int i, ret;
 
+	bitmap_zero(scratch->bad, CXLMEM_BATCH);
 	mutex_lock(&d->engine_lock);
 	for (i = 0; i < n; i++) {
 		struct page *from = migrate_pfn_to_page(src[i]), *to = migrate_pfn_to_page(dst[i]);
@@ -71,6 +114,10 @@ static void cxlmem_copy_by_engine(struct cxlmem *d, unsigned long *src, unsigned
 		} else if (bus[i] != DMA_MAPPING_ERROR) {
 			dma_unmap_page(dev, bus[i], PAGE_SIZE, dir);
 		}
+		if (d->moves[i].result == CXLMEM_MOVE_POISONED && !to_device && !cxlmem_copy_around(d, from, to)) {
+			__set_bit(i, scratch->bad);
+			continue;
+		}
 		if (d->moves[i].result != CXLMEM_MOVE_DONE) {
 			atomic64_inc(&d->counters.copy_failed);
 			unlock_page(to);
@@ -96,8 +143,8 @@ static void cxlmem_copy_by_cpu(unsigned long *src, unsigned long *dst, int n)
 	}
 }
 
-/* Destinations in host memory for the pages of src[] that can move, and the copies: by the engine if there is room in `bus`, else by the CPU. */
-void cxlmem_copy_home(struct cxlmem *d, unsigned long *src, unsigned long *dst, int n, dma_addr_t *bus, u64 *cycles)
+/* Destinations in host memory for the pages of src[] that can move, and the copies: by the engine if there is `scratch`, else by the CPU. */
+void cxlmem_copy_home(struct cxlmem *d, unsigned long *src, unsigned long *dst, int n, struct cxlmem_scratch *scratch, u64 *cycles)
 {
 	int i;
 
@@ -113,8 +160,8 @@ void cxlmem_copy_home(struct cxlmem *d, unsigned long *src, unsigned long *dst, 
 		lock_page(page);
 		dst[i] = migrate_pfn(page_to_pfn(page));
 	}
-	if (bus)
-		cxlmem_copy_by_engine(d, src, dst, bus, n, false, cycles);
+	if (scratch)
+		cxlmem_copy_by_engine(d, src, dst, scratch, n, false, cycles);
 	else
 		cxlmem_copy_by_cpu(src, dst, n);
 }
@@ -145,7 +192,7 @@ static void cxlmem_copy_out(struct cxlmem *d, struct cxlmem_batch *b, int n, boo
 		b->dst[i] = migrate_pfn(page_to_pfn(to));
 	}
 	if (by_engine)
-		cxlmem_copy_by_engine(d, b->src, b->dst, b->bus, n, true, cycles);
+		cxlmem_copy_by_engine(d, b->src, b->dst, &b->scratch, n, true, cycles);
 	else
 		cxlmem_copy_by_cpu(b->src, b->dst, n);
 }
@@ -180,7 +227,7 @@ static int cxlmem_migrate_part(struct cxlmem *d, struct vm_area_struct *vma, uns
 	if (ret)
 		return ret;
 	if (home)
-		cxlmem_copy_home(d, b->src, b->dst, n, by_engine ? b->bus : NULL, &args->cycles);
+		cxlmem_copy_home(d, b->src, b->dst, n, by_engine ? &b->scratch : NULL, &args->cycles);
 	else
 		cxlmem_copy_out(d, b, n, by_engine, &args->cycles);
 	for (i = 0; i < n; i++)
@@ -190,7 +237,7 @@ static int cxlmem_migrate_part(struct cxlmem *d, struct vm_area_struct *vma, uns
 	for (i = 0; i < n; i++) {
 		if (!(b->src[i] & MIGRATE_PFN_MIGRATE) || !b->dst[i])
 			continue;
-		b->pass[i] = CXLMEM_PAGE_MOVED;
+		b->pass[i] = home && by_engine && test_bit(i, b->scratch.bad) ? CXLMEM_PAGE_POISONED : CXLMEM_PAGE_MOVED;
 		args->moved++;
 	}
 	migrate_vma_finalize(&m);
@@ -253,6 +300,9 @@ static int cxlmem_migrate_batch(struct cxlmem *d, unsigned long start, int n, st
 
 		if (looked < 0)
 			return looked;
+		for (i = 0; i < looked; i++)
+			if (b->pass[i] == CXLMEM_PAGE_POISONED)
+				cxlmem_poison(d, page_to_pfn(migrate_pfn_to_page(b->dst[i])));
 		cxlmem_explain(d, start, looked, home, b->pass);
 		/* What is mapped may have changed between two passes: what was looked at each time counts. */
 		n = looked;

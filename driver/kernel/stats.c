@@ -30,6 +30,7 @@ void cxlmem_stats(struct cxlmem *d, struct cxlmem_stats *stats)
 		.copy_failed = atomic64_read(&c->copy_failed),
 		.engine_cycles = atomic64_read(&c->engine_cycles),
 		.interrupts = atomic64_read(&c->interrupts),
+		.poisoned = atomic64_read(&c->poisoned),
 	};
 }
 
@@ -50,6 +51,7 @@ static int cxlmem_counters_show(struct seq_file *file, void *unused)
 	CXLMEM_SHOW(copy_failed);
 	CXLMEM_SHOW(engine_cycles);
 	CXLMEM_SHOW(interrupts);
+	CXLMEM_SHOW(poisoned);
 #undef CXLMEM_SHOW
 	return 0;
 }

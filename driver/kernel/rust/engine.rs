@@ -8,7 +8,7 @@ use crate::hw::Kernel;
 use core::ffi::{c_char, c_int, c_void};
 use core::fmt::{self, Write};
 use cxlmem_driver_core::bringup::{self, Coherence, Identity};
-use cxlmem_driver_core::engine::{flags, Descriptor, Opcode, PAGE_BYTES};
+use cxlmem_driver_core::engine::{flags, Descriptor, Opcode, Status, LINE_BYTES, PAGE_BYTES};
 use cxlmem_driver_core::{
     Direction, Error, Holder, IoError, Limits, Migrator, PageMove, PageResult, Ring, RingMemory,
     LIST_BYTES, LIST_PAGES,
@@ -40,6 +40,7 @@ const FAILED: u32 = 2;
 const ABORTED: u32 = 3;
 const QUARANTINED: u32 = 4;
 const NOT_TRIED: u32 = 5;
+const POISONED: u32 = 6;
 
 /// What the identity registers say: `struct cxlmem_identity`.
 #[derive(Clone, Copy, Debug)]
@@ -268,6 +269,7 @@ pub unsafe extern "C" fn cxlmem_engine_copy(
     for (page, m) in e.moves.iter().zip(moves.iter_mut()) {
         (m.result, m.status) = match page.result {
             PageResult::Done => (DONE, 0),
+            PageResult::Failed { code } if code == Status::Poison as u8 => (POISONED, code.into()),
             PageResult::Failed { code } => (FAILED, code.into()),
             PageResult::FlushFailed(_) | PageResult::Aborted => (ABORTED, 0),
             PageResult::Quarantined => (QUARANTINED, 0),
@@ -337,6 +339,57 @@ pub unsafe extern "C" fn cxlmem_engine_operate(
             *cycles = record.cycles.into();
         }
     }))
+}
+
+/// Which lines of a device page are poisoned: bit *n* of `lines` for line *n*.
+///
+/// # Safety
+/// As all functions here; `lines` is writable.
+#[no_mangle]
+pub unsafe extern "C" fn cxlmem_engine_bad_lines(
+    engine: *mut c_void,
+    device: u64,
+    lines: *mut u64,
+) -> c_int {
+    // SAFETY: the caller's.
+    let e = unsafe { object(engine) };
+    let Some(ring) = &mut e.ring else {
+        return -errno::ENODEV;
+    };
+    let ticks = ring.limits().command_ticks(PAGE_BYTES);
+    let owner = |side: u64| Descriptor {
+        opcode: Opcode::SetOwner as u8,
+        count: 1,
+        dev_addr: device,
+        arg: side,
+        flags: flags::IRQ,
+        ..Descriptor::default()
+    };
+    let mut bad = 0u64;
+    let mut result = ring.run(&mut e.hw, &owner(1), ticks).map(drop);
+    for line in 0..PAGE_BYTES / LINE_BYTES {
+        if result.is_err() {
+            break;
+        }
+        let read = Descriptor {
+            opcode: Opcode::Sum64 as u8,
+            flags: flags::IRQ,
+            count: LINE_BYTES as u32,
+            dev_addr: device.saturating_add(line.saturating_mul(LINE_BYTES)),
+            ..Descriptor::default()
+        };
+        result = match ring.run(&mut e.hw, &read, ticks) {
+            Err(Error::Command { code, .. }) if code == Status::Poison as u8 => {
+                bad |= 1u64.wrapping_shl(line as u32);
+                Ok(())
+            }
+            other => other.map(drop),
+        };
+    }
+    let back = ring.run(&mut e.hw, &owner(0), ticks).map(drop);
+    // SAFETY: the caller's.
+    unsafe { *lines = bad };
+    code(e.keep(result.and(back)))
 }
 
 /// A line of text in C's buffer, cut where it ends.

@@ -36,6 +36,8 @@ enum cxlmem_page_result {
 	CXLMEM_PAGE_COPY_FAILED = 6,
 	/* A signal ended the call before it. */
 	CXLMEM_PAGE_NOT_TRIED = 7,
+	/* Moved home without a line that was poisoned: to touch the page is SIGBUS from now on. */
+	CXLMEM_PAGE_POISONED = 8,
 };
 
 /* Flags of struct cxlmem_migrate. */
@@ -128,6 +130,8 @@ struct cxlmem_stats {
 	__u64 copy_failed;
 	__u64 engine_cycles;
 	__u64 interrupts;
+	/* Pages that came home without a line, or whose contents a reset took. */
+	__u64 poisoned;
 };
 
 #define CXLMEM_IOC_INFO _IOR('x', 0x80, struct cxlmem_info)

@@ -47,6 +47,14 @@ struct cxlmem_counters {
 	atomic64_t to_device, to_host, evicted, busy, copy_failed, engine_cycles, interrupts, poisoned;
 };
 
+enum cxlmem_state {
+	CXLMEM_LIVE,
+	/* Calls get EAGAIN. */
+	CXLMEM_RESETTING,
+	/* Calls get ENODEV. */
+	CXLMEM_GONE,
+};
+
 /*
  * A device. It lives until the last open file is closed; what belongs to the hardware ends with remove().
  *
@@ -56,9 +64,9 @@ struct cxlmem {
 	struct kref refs;
 	struct pci_dev *pdev;
 	int index;
-	/* Written by remove(), which thereby waits for calls under way. */
+	/* Taken for writing to change `state`, which thereby waits for calls under way. */
 	struct rw_semaphore gone;
-	bool dead;
+	enum cxlmem_state state;
 
 	void __iomem *regs;
 	struct cxlmem_identity identity;
@@ -97,6 +105,10 @@ void cxlmem_put(struct cxlmem *d);
 /* Logs the engine's last error; under engine_lock. */
 void cxlmem_engine_complain(struct cxlmem *d, const char *what);
 
+/* reset.c */
+void cxlmem_set_state(struct cxlmem *d, enum cxlmem_state state);
+extern const struct pci_error_handlers cxlmem_error_handlers;
+
 /* account.c */
 struct cxlmem_account;
 struct seq_file;
@@ -111,6 +123,7 @@ int cxlmem_pages_alloc(struct cxlmem_part *part, struct page **pages, int wanted
 void cxlmem_page_discard(struct page *page);
 void cxlmem_page_quarantine(struct page *page);
 u64 cxlmem_evict_pass(struct cxlmem_part *part);
+u64 cxlmem_evict_lost(struct cxlmem_part *part);
 void cxlmem_evict(struct cxlmem_part *part);
 static inline struct cxlmem_part *cxlmem_part_of(const struct page *page)
 {

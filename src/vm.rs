@@ -1,6 +1,7 @@
 //! `cxlmem vm`: Linux in an emulated machine that holds the simulated device.
 
 mod apt;
+mod bench;
 mod build;
 mod cache;
 mod cpio;
@@ -65,6 +66,17 @@ A suite is a script in tests/guest. After each test the kernel's log is searched
 
 Exit status: 0 nothing failed, 1 something did, 2 wrong usage, 3 not possible on this machine, or all was skipped.";
 
+const BENCH_EXAMPLES: &str = "\
+Examples:
+  cxlmem vm bench --quick                         a few shapes, in one or two minutes
+  cxlmem vm bench --kernel 7.3 --json rows.json   all of them, with a file for a program
+
+Moves pages to the device and home: 4 KiB to 256 MiB, by the device's engine (up to 4 MiB) and by the CPU, batches of 1 to all, threads 1 to 4. In the same
+guest, in turn: move_pages between two NUMA nodes, and the kernel's test_hmm. In a second guest: move_pages to the same range as a NUMA node.
+Each sample checks where the pages are and what they hold.
+
+Exit status: 0 measured, 1 failed (with --check also if a bound is not kept), 2 wrong usage, 3 not possible on this machine.";
+
 /// Arguments of `cxlmem vm`.
 #[derive(ClapArgs, Debug)]
 pub struct Args {
@@ -83,6 +95,9 @@ enum VmCommand {
     /// Boot the guest once for each suite of tests and judge results and kernel log
     #[command(after_help = TEST_EXAMPLES)]
     Test(TestArgs),
+    /// Measure migrations in the guest, against the kernel's own ways to move pages
+    #[command(after_help = BENCH_EXAMPLES)]
+    Bench(bench::BenchArgs),
 }
 
 #[derive(ClapArgs, Debug)]
@@ -189,6 +204,7 @@ pub fn run(args: Args) -> Result<()> {
         }
         VmCommand::Run(args) => run_guest(&args),
         VmCommand::Test(args) => run_suites(&args),
+        VmCommand::Bench(args) => bench::run(&args),
     }
 }
 
@@ -246,6 +262,7 @@ fn run_guest(args: &RunArgs) -> Result<()> {
         series: &series,
         mode: args.mode,
         memory_mib: args.machine.memory_mib,
+        has_peers: false,
         has_device: !args.machine.no_device,
         faults: &args.fault,
         script: &script,
@@ -378,6 +395,7 @@ fn run_suite(
         series,
         mode,
         memory_mib: args.machine.memory_mib,
+        has_peers: false,
         has_device: !args.machine.no_device,
         faults: &suite.faults,
         script: "",

@@ -42,9 +42,21 @@ struct cxlmem_scratch {
 	DECLARE_BITMAP(bad, CXLMEM_BATCH);
 };
 
+/* The steps of a migration. Time in `copy` includes waiting for the engine. */
+enum cxlmem_step {
+	CXLMEM_STEP_SETUP,
+	CXLMEM_STEP_ALLOC,
+	CXLMEM_STEP_COPY,
+	CXLMEM_STEP_PAGES,
+	CXLMEM_STEP_FINALIZE,
+	CXLMEM_STEPS,
+};
+
 /* Counters; atomic, because a page is freed in interrupts too. */
 struct cxlmem_counters {
 	atomic64_t to_device, to_host, evicted, busy, copy_failed, engine_cycles, interrupts, poisoned;
+	/* Time spent in each step, ns. */
+	atomic64_t step_ns[CXLMEM_STEPS];
 };
 
 enum cxlmem_state {

@@ -24,6 +24,15 @@ struct cxlmem_batch {
 	u8 results[CXLMEM_BATCH];
 };
 
+/* Adds the time since `since` to what a step took; returns now. */
+static u64 cxlmem_lap(struct cxlmem *d, enum cxlmem_step step, u64 since)
+{
+	u64 now = ktime_get_ns();
+
+	atomic64_add(now - since, &d->counters.step_ns[step]);
+	return now;
+}
+
 /* ---- copies ---- */
 
 /*
@@ -146,6 +155,7 @@ static void cxlmem_copy_by_cpu(unsigned long *src, unsigned long *dst, int n)
 /* Destinations in host memory for the pages of src[] that can move, and the copies: by the engine if there is `scratch`, else by the CPU. */
 void cxlmem_copy_home(struct cxlmem *d, unsigned long *src, unsigned long *dst, int n, struct cxlmem_scratch *scratch, u64 *cycles)
 {
+	u64 time = ktime_get_ns();
 	int i;
 
 	for (i = 0; i < n; i++) {
@@ -160,10 +170,12 @@ void cxlmem_copy_home(struct cxlmem *d, unsigned long *src, unsigned long *dst, 
 		lock_page(page);
 		dst[i] = migrate_pfn(page_to_pfn(page));
 	}
+	time = cxlmem_lap(d, CXLMEM_STEP_ALLOC, time);
 	if (scratch)
 		cxlmem_copy_by_engine(d, src, dst, scratch, n, false, cycles);
 	else
 		cxlmem_copy_by_cpu(src, dst, n);
+	cxlmem_lap(d, CXLMEM_STEP_COPY, time);
 }
 EXPORT_SYMBOL_GPL(cxlmem_copy_home);
 
@@ -171,6 +183,7 @@ EXPORT_SYMBOL_GPL(cxlmem_copy_home);
 static void cxlmem_copy_out(struct cxlmem *d, struct cxlmem_batch *b, int n, bool by_engine, u64 *cycles)
 {
 	int i, wanted = 0, have, next = 0;
+	u64 time = ktime_get_ns();
 
 	for (i = 0; i < n; i++)
 		wanted += !!(b->src[i] & MIGRATE_PFN_MIGRATE);
@@ -191,10 +204,12 @@ static void cxlmem_copy_out(struct cxlmem *d, struct cxlmem_batch *b, int n, boo
 			clear_highpage(to);
 		b->dst[i] = migrate_pfn(page_to_pfn(to));
 	}
+	time = cxlmem_lap(d, CXLMEM_STEP_ALLOC, time);
 	if (by_engine)
 		cxlmem_copy_by_engine(d, b->src, b->dst, &b->scratch, n, true, cycles);
 	else
 		cxlmem_copy_by_cpu(b->src, b->dst, n);
+	cxlmem_lap(d, CXLMEM_STEP_COPY, time);
 }
 
 /* ---- a batch ---- */
@@ -213,7 +228,7 @@ static int cxlmem_migrate_part(struct cxlmem *d, struct vm_area_struct *vma, uns
 		.pgmap_owner = &d->part[0],
 		.flags = home ? MIGRATE_VMA_SELECT_DEVICE_COHERENT : MIGRATE_VMA_SELECT_SYSTEM,
 	};
-	u64 moved_before = args->moved, cycles_before = args->cycles;
+	u64 moved_before = args->moved, cycles_before = args->cycles, time;
 	int i, ret;
 
 	memset(b->src, 0, n * sizeof(b->src[0]));
@@ -223,9 +238,11 @@ static int cxlmem_migrate_part(struct cxlmem *d, struct vm_area_struct *vma, uns
 		memset(b->pass, CXLMEM_PAGE_UNFIT, n);
 		return 0;
 	}
+	time = ktime_get_ns();
 	ret = migrate_vma_setup(&m);
 	if (ret)
 		return ret;
+	cxlmem_lap(d, CXLMEM_STEP_SETUP, time);
 	if (home)
 		cxlmem_copy_home(d, b->src, b->dst, n, by_engine ? &b->scratch : NULL, &args->cycles);
 	else
@@ -233,7 +250,9 @@ static int cxlmem_migrate_part(struct cxlmem *d, struct vm_area_struct *vma, uns
 	for (i = 0; i < n; i++)
 		if ((b->src[i] & MIGRATE_PFN_MIGRATE) && !b->dst[i] && b->pass[i] == CXLMEM_PAGE_BUSY)
 			b->pass[i] = CXLMEM_PAGE_COPY_FAILED;
+	time = ktime_get_ns();
 	migrate_vma_pages(&m);
+	time = cxlmem_lap(d, CXLMEM_STEP_PAGES, time);
 	for (i = 0; i < n; i++) {
 		if (!(b->src[i] & MIGRATE_PFN_MIGRATE) || !b->dst[i])
 			continue;
@@ -241,6 +260,7 @@ static int cxlmem_migrate_part(struct cxlmem *d, struct vm_area_struct *vma, uns
 		args->moved++;
 	}
 	migrate_vma_finalize(&m);
+	cxlmem_lap(d, CXLMEM_STEP_FINALIZE, time);
 	trace_cxlmem_migrate(d->index, home, start, n, m.cpages, args->moved - moved_before, args->cycles - cycles_before);
 	return 0;
 }

@@ -58,6 +58,19 @@ static int cxlmem_counters_show(struct seq_file *file, void *unused)
 DEFINE_SHOW_ATTRIBUTE(cxlmem_counters);
 DEFINE_SHOW_ATTRIBUTE(cxlmem_accounts);
 
+/* One line of name and ns for each step of migrations. */
+static int cxlmem_times_show(struct seq_file *file, void *unused)
+{
+	static const char *const names[CXLMEM_STEPS] = { "setup", "alloc", "copy", "pages", "finalize" };
+	struct cxlmem *d = file->private;
+	int i;
+
+	for (i = 0; i < CXLMEM_STEPS; i++)
+		seq_printf(file, "%s %llu\n", names[i], (u64)atomic64_read(&d->counters.step_ns[i]));
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(cxlmem_times);
+
 void cxlmem_debugfs_init(void)
 {
 	cxlmem_debugfs = debugfs_create_dir("cxlmem", NULL);
@@ -72,6 +85,7 @@ void cxlmem_debugfs_add(struct cxlmem *d)
 {
 	d->debugfs = debugfs_create_dir(dev_name(d->node), cxlmem_debugfs);
 	debugfs_create_file("counters", 0400, d->debugfs, d, &cxlmem_counters_fops);
+	debugfs_create_file("times", 0400, d->debugfs, d, &cxlmem_times_fops);
 	debugfs_create_file("processes", 0400, d->debugfs, d, &cxlmem_accounts_fops);
 }
 

@@ -41,6 +41,18 @@ if [ -e "$tests/mm/hmm-tests.c" ]; then
 fi
 "#;
 
+/// Builds the kernel's own test_hmm for a kernel. Arguments: kernel version, its source's folder, where the module goes.
+const TEST_HMM: &str = r#"
+set -eu
+work=$3/test_hmm
+rm -rf "$work"
+mkdir -p "$work/lib" "$work/mm"
+cp "$2"/lib/test_hmm.c "$2"/lib/test_hmm_uapi.h "$work/lib/"
+echo "obj-m := test_hmm.o" >"$work/lib/Kbuild"
+make -s -C "/lib/modules/$1/build" M="$work/lib" modules
+strip --strip-debug -o "$3/test_hmm.ko" "$work/lib/test_hmm.ko"
+"#;
+
 /// Builds in the root of a cache folder whose lock is held.
 pub struct Build<'a> {
     cache: &'a Cache,
@@ -108,6 +120,37 @@ impl<'a> Build<'a> {
             self.stage("programs", &command)
         })?;
         Ok(())
+    }
+
+    /// Builds the kernel's own test_hmm. None, but a reason, where its source does not fit the kernel.
+    ///
+    /// # Errors
+    /// What the build says.
+    pub fn test_hmm(&self, series: &str) -> Result<Option<String>> {
+        let version = self.cache.kernel_version(series).unwrap_or_default();
+        // The sources that setup fetches are those of the newest.
+        let newest = self.cache.series().into_iter().next().unwrap_or_default();
+        if series != newest || !self.cache.path("selftests/lib/test_hmm.c").exists() {
+            return Ok(Some(format!("its source here is that of kernel {newest}")));
+        }
+        let out = self.cache.path("modules").join(&version);
+        let digest = digest(self.cache.dir(), &["selftests/lib"])?;
+        let inputs = format!("{version} {digest}");
+        let step = format!("test-hmm-{series}");
+        self.stamps
+            .step(&step, &inputs, &[out.join("test_hmm.ko")], || {
+                let command = [
+                    "sh",
+                    "-c",
+                    TEST_HMM,
+                    "sh",
+                    &version,
+                    "/vm/selftests",
+                    &self.cache.inside(&out),
+                ];
+                self.stage(&step, &command)
+            })?;
+        Ok(None)
     }
 
     fn stage(&self, name: &str, args: &[&str]) -> Result<()> {

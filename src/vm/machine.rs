@@ -28,6 +28,8 @@ pub struct Guest<'a> {
     pub mode: Mode,
     /// Guest memory, MiB.
     pub memory_mib: u64,
+    /// Whether there is more memory, to compare with.
+    pub has_peers: bool,
     /// Whether the simulated device is there.
     pub has_device: bool,
     /// Faults that the device begins with, as `cxlmem serve --fault` takes them.
@@ -155,6 +157,7 @@ pub fn boot(cache: &Cache, space: &Space, guest: &Guest) -> Result<Outcome> {
     let machine = Machine {
         mode: guest.mode,
         memory_mib: guest.memory_mib,
+        has_peers: guest.has_peers,
         kernel: cache.inside(&cache.kernel(guest.series).join("vmlinuz")),
         initramfs: cache.inside(&at("initramfs")),
         words: guest.words.clone(),

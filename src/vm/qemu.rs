@@ -31,6 +31,9 @@ pub const SPM_MIB: u64 = 512;
 /// Least memory of a guest, MiB: with less, firmware puts the 64-bit BAR below 4 GiB, where it is mapped uncached.
 pub const LEAST_MIB: u64 = 2049;
 
+/// Memory of the node that [`Machine::has_peers`] adds, MiB.
+pub const PEER_MIB: u64 = 768;
+
 /// A machine to start. Paths are those inside the root.
 #[derive(Clone, Debug)]
 pub struct Machine {
@@ -38,6 +41,8 @@ pub struct Machine {
     pub mode: Mode,
     /// Guest memory, MiB.
     pub memory_mib: u64,
+    /// Adds what a measurement compares with: ordinary memory on NUMA node 2 and, in mode `spm`, another range as the device's own behind it.
+    pub has_peers: bool,
     /// Kernel.
     pub kernel: String,
     /// Initramfs.
@@ -64,20 +69,31 @@ impl Machine {
         let mut add = |words: &str| args.extend(words.split(' ').map(String::from));
         add("-machine q35 -cpu max -accel tcg,thread=multi -smp 2");
         add("-display none -no-reboot");
+        let all = memory + if self.has_peers { PEER_MIB } else { 0 };
         match self.mode {
-            Mode::Spm => add(&format!("-m {memory}M,slots=4,maxmem=16G -bios qboot.rom")),
-            _ => add(&format!("-m {memory}M")),
+            Mode::Spm => add(&format!("-m {all}M,slots=4,maxmem=16G -bios qboot.rom")),
+            _ => add(&format!("-m {all}M")),
         }
         // The device maps the guest's memory by the descriptors that come with it.
         add(&format!(
             "-object memory-backend-memfd,id=ram0,size={memory}M,share=on"
         ));
         add("-numa node,nodeid=0,cpus=0-1,memdev=ram0 -numa node,nodeid=1");
-        if self.mode == Mode::Spm {
+        if self.has_peers {
             add(&format!(
-                "-object memory-backend-memfd,id=sp0,size={SPM_MIB}M,share=on"
+                "-object memory-backend-memfd,id=ram2,size={PEER_MIB}M,share=on -numa node,nodeid=2,memdev=ram2"
             ));
-            add("-device sp-mem,id=spm0,memdev=sp0,node=1");
+        }
+        let ranges = match (self.mode, self.has_peers) {
+            (Mode::Spm, true) => 2,
+            (Mode::Spm, false) => 1,
+            _ => 0,
+        };
+        for n in 0..ranges {
+            add(&format!(
+                "-object memory-backend-memfd,id=sp{n},size={SPM_MIB}M,share=on"
+            ));
+            add(&format!("-device sp-mem,id=spm{n},memdev=sp{n},node=1"));
         }
         if let Some(socket) = &self.socket {
             // At 2.5 GT/s the port does not report whether its link is active; faster ones say that they do and never set the bit, so that the kernel
@@ -154,6 +170,7 @@ mod tests {
         Machine {
             mode,
             memory_mib: 3072,
+            has_peers: false,
             kernel: "/vm/kernels/7.3/vmlinuz".into(),
             initramfs: "/vm/run/1/initramfs".into(),
             words: vec!["cxlmem.run=/run.sh".into()],
@@ -181,6 +198,15 @@ mod tests {
     #[test]
     fn specific_purpose_memory() {
         insta::assert_snapshot!("spm", lines(&machine(Mode::Spm)));
+    }
+
+    #[test]
+    fn with_peers() {
+        let machine = Machine {
+            has_peers: true,
+            ..machine(Mode::Spm)
+        };
+        insta::assert_snapshot!("peers", lines(&machine));
     }
 
     #[test]

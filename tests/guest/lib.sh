@@ -32,3 +32,24 @@ results() {
 
 # finish: the last line of a suite.
 finish() { exit "${failed:-0}"; }
+
+# numa_online: gives the specific-purpose range to the kernel as NUMA node 1, by stock dax_hmem and kmem, movable, so that it can be given back.
+numa_online() {
+    echo online_movable >/sys/devices/system/memory/auto_online_blocks || return 1
+    modprobe kmem && modprobe dax_hmem || return 1
+    n=0
+    while [ ! -e /sys/bus/dax/devices/dax0.0 ]; do
+        n=$((n + 1))
+        [ $n -lt 100 ] || { echo "no dax0.0 after 10 s"; return 1; }
+        sleep 0.1
+    done
+    case $(readlink /sys/bus/dax/devices/dax0.0/driver) in
+    */kmem) ;;
+    *)
+        modprobe device_dax
+        echo dax0.0 >/sys/bus/dax/drivers/device_dax/unbind
+        echo dax0.0 >/sys/bus/dax/drivers/kmem/new_id || return 1
+        ;;
+    esac
+    grep -q "Node 1 MemTotal: *[1-9]" /sys/devices/system/node/node1/meminfo
+}

@@ -4,38 +4,8 @@
 
 #include <linux/io_uring.h>
 #include <pthread.h>
-#include <signal.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
-
-static uint64_t free_before;
-
-static int start(void)
-{
-	int fd = open_device();
-
-	free_before = stats_of(fd).free;
-	return fd;
-}
-
-static void *resident(int fd, unsigned long pages, uint64_t seed)
-{
-	void *p = map_pages(pages);
-	long moved;
-
-	fill(p, pages, seed);
-	moved = migrate(fd, p, pages, CXLMEM_MIGRATE_CPU_COPY, NULL);
-	if (moved != (long)pages)
-		FAIL("%ld of %lu pages moved", moved, pages);
-	CHECK(on_device(fd, p, pages) == (long)pages);
-	return p;
-}
-
-static void finish(int fd, void *p, unsigned long pages)
-{
-	CHECK(!munmap(p, pages * PAGE));
-	check_all_free(fd, free_before);
-}
 
 static void test_info(void)
 {
@@ -442,15 +412,6 @@ static void test_accounts(void)
 	finish(fd, p + 4 * PAGE, 20);
 }
 
-static void put(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_TRUNC);
-
-	if (fd < 0 || write(fd, text, strlen(text)) < 0)
-		FAIL("%s: %s", path, strerror(errno));
-	close(fd);
-}
-
 /* A batch leaves a line in the trace. */
 static void test_tracepoints(void)
 {
@@ -463,9 +424,9 @@ static void test_tracepoints(void)
 	if (access(on, F_OK))
 		SKIP("no tracefs");
 	fill(p, 8, 20);
-	put(on, "1");
+	CHECK(!put(on, "1"));
 	CHECK(migrate(fd, p, 8, CXLMEM_MIGRATE_CPU_COPY, NULL) == 8);
-	put(on, "0");
+	CHECK(!put(on, "0"));
 	snprintf(want, sizeof(want), "to_device start=%#lx pages=8 selected=8 moved=8", (unsigned long)p);
 	trace = fopen("/sys/kernel/debug/tracing/trace", "r");
 	CHECK(trace);

@@ -144,8 +144,8 @@ static void cxlmem_copy_by_cpu(unsigned long *src, unsigned long *dst, int n)
 }
 
 /*
- * Destinations in host memory for the pages of src[] that can move, and the copies: by the engine if there is `scratch`, else by the CPU. A page for
- * which there is no memory keeps its place: it is no candidate any more, without MIGRATE_PFN_MIGRATE in src[].
+ * Destinations in host memory for the pages of src[] that can move, and the copies: by the engine if there is `scratch`, else by the CPU. A hole,
+ * and a page for which there is no memory, stays as it is: it is no candidate any more, without MIGRATE_PFN_MIGRATE in src[].
  */
 void cxlmem_copy_home(struct cxlmem *d, unsigned long *src, unsigned long *dst, int n, struct cxlmem_scratch *scratch, u64 *cycles)
 {
@@ -158,6 +158,11 @@ void cxlmem_copy_home(struct cxlmem *d, unsigned long *src, unsigned long *dst, 
 		dst[i] = 0;
 		if (!(src[i] & MIGRATE_PFN_MIGRATE))
 			continue;
+		/* The kernel offers what is mapped nowhere too: there it stays, nobody asked for memory. */
+		if (!migrate_pfn_to_page(src[i])) {
+			src[i] &= ~MIGRATE_PFN_MIGRATE;
+			continue;
+		}
 		/* Each try looks for what can be reclaimed: one that failed stands for the rest of the batch. */
 		page = full ? NULL : alloc_page(GFP_HIGHUSER_MOVABLE | __GFP_NORETRY | __GFP_NOWARN);
 		if (!page) {
@@ -249,7 +254,7 @@ static int cxlmem_migrate_part(struct cxlmem *d, struct vm_area_struct *vma, uns
 	cxlmem_delay(0);
 	if (home) {
 		for (i = 0; i < n; i++)
-			if (b->src[i] & MIGRATE_PFN_MIGRATE)
+			if ((b->src[i] & MIGRATE_PFN_MIGRATE) && migrate_pfn_to_page(b->src[i]))
 				b->pass[i] = CXLMEM_PAGE_NO_MEMORY;
 		cxlmem_copy_home(d, b->src, b->dst, n, by_engine ? &b->scratch : NULL, &args->cycles);
 	} else {

@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,7 +41,7 @@ static int said_fd = 2;
 
 static inline void say(char kind, const char *what)
 {
-	dprintf(said_fd, "%c%s", kind, what);
+	dprintf(said_fd, "%c%s\n", kind, what);
 }
 
 /* Seed of the random numbers, 0 if there are none: CXLMEM_SEED, or a new one. It is in every line of a test that failed. */
@@ -311,7 +312,7 @@ static const char *ended(int status, char *text, size_t bytes)
 /* 0 passed, 1 failed, 2 skipped. */
 static int run_one(const struct test *t)
 {
-	char said[400] = "", text[80];
+	char all[4000] = "", *said = all, text[80];
 	int pipes[2], status;
 	pid_t pid;
 	ssize_t n;
@@ -332,9 +333,14 @@ static int run_one(const struct test *t)
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
 	if (poll(&(struct pollfd){ .fd = pipes[0], .events = POLLIN }, 1, 0) > 0) {
-		n = read(pipes[0], said, sizeof(said) - 1);
-		said[n > 0 ? n : 0] = 0;
+		n = read(pipes[0], all, sizeof(all) - 1);
+		all[n > 0 ? n - 1 : 0] = 0;
 	}
+	/* The first failure counts, else the last that was said. */
+	for (char *line = all; line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL)
+		if (*said != 'F')
+			said = line;
+	said[strcspn(said, "\n")] = 0;
 	close(pipes[0]);
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM) {
 		printf("FAIL %s: not done after %d s\n", t->name, t->seconds);

@@ -79,6 +79,29 @@ static void test_untouched(void)
 	finish(fd, p, 64);
 }
 
+/* Nothing is made where nothing is: neither by the way home, nor of what a file has. */
+static void test_holes_home(void)
+{
+	int fd = start();
+	char *p = map_pages(2000);
+	uint8_t results[2000], where[2000];
+	struct cxlmem_query q = { .addr = (uintptr_t)p, .npages = 2000, .where = (uintptr_t)where };
+
+	CHECK(!madvise(p, 2000 * PAGE, MADV_NOHUGEPAGE));
+	for (int n = 0; n < 2000; n += 100)
+		fill(p + n * PAGE, 1, n);
+	CHECK(migrate(fd, p + 100 * PAGE, 1, CXLMEM_MIGRATE_CPU_COPY, NULL) == 1);
+	for (uint32_t copy = 0; copy <= CXLMEM_MIGRATE_CPU_COPY; copy += CXLMEM_MIGRATE_CPU_COPY) {
+		CHECK(migrate(fd, p, 2000, copy | CXLMEM_MIGRATE_TO_HOST, results) == !copy);
+		for (int n = 0; n < 2000; n++)
+			CHECK(results[n] == (n % 100 ? CXLMEM_PAGE_ABSENT : n == 100 && !copy ? CXLMEM_PAGE_MOVED : CXLMEM_PAGE_THERE));
+		CHECK(!ioctl(fd, CXLMEM_IOC_QUERY, &q) && q.on_device == 0);
+		for (int n = 0; n < 2000; n++)
+			CHECK(!!(where[n] & CXLMEM_WHERE_PRESENT) == !(n % 100));
+	}
+	finish(fd, p, 2000);
+}
+
 static void test_holes_and_files(void)
 {
 	int fd = start();
@@ -482,6 +505,7 @@ static const struct test tests[] = {
 	{ "engine_copy", test_engine_copy, 60 },
 	{ "large_batch", test_large_batch, 60 },
 	{ "untouched", test_untouched, 10 },
+	{ "holes_home", test_holes_home, 10 },
 	{ "holes_and_files", test_holes_and_files, 10 },
 	{ "read_only", test_read_only, 10 },
 	{ "fork_and_cow", test_fork_and_cow, 20 },

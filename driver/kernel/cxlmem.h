@@ -103,6 +103,16 @@ struct cxlmem {
 	struct cxlmem_counters counters;
 };
 
+/* An open file. A lock of its own, taken after `gone` and before mmap_lock, for what its policy is. */
+struct cxlmem_file {
+	struct cxlmem *d;
+	struct mutex lock;
+	/* Rust's, with the pages that it is for and the process they are of; NULL if there is none. */
+	void *policy;
+	struct mm_struct *mm;
+	struct cxlmem_policy set;
+};
+
 /* pci.c */
 void cxlmem_put(struct cxlmem *d);
 /* Logs the engine's last error; under engine_lock. */
@@ -149,7 +159,17 @@ void cxlmem_poison(struct cxlmem *d, unsigned long pfn);
 
 /* operate.c */
 int cxlmem_query(struct cxlmem *d, struct cxlmem_query *args);
-int cxlmem_operate(struct cxlmem *d, struct cxlmem_operate *args);
+int cxlmem_operate(struct cxlmem_file *f, struct cxlmem_operate *args);
+
+/* policy.c */
+int cxlmem_policy_set(struct cxlmem_file *f, struct cxlmem_policy *args);
+/* An operation begins: 1 if a policy is for this process, 0 if none, or a negative errno. After 1 the file is locked until cxlmem_policy_finish(). */
+int cxlmem_policy_begin(struct cxlmem_file *f);
+/* It touches `n` pages from `addr`, of which some are there; returns how many were moved there now. */
+u64 cxlmem_policy_touch_all(struct cxlmem_file *f, u64 addr, int n, const u8 *there);
+/* It is over: what was not touched for long goes home. */
+void cxlmem_policy_finish(struct cxlmem_file *f);
+void cxlmem_policy_end(struct cxlmem_file *f);
 
 /* ioctl.c */
 int cxlmem_node_init(void);

@@ -42,6 +42,35 @@ const QUARANTINED: u32 = 4;
 const NOT_TRIED: u32 = 5;
 const POISONED: u32 = 6;
 
+/// Names of the codes in [`Move`], without `CXLMEM_MOVE_`.
+pub const MOVE_CODES: &[(&str, u32)] = &[
+    ("DONE", DONE),
+    ("PENDING", PENDING),
+    ("FAILED", FAILED),
+    ("ABORTED", ABORTED),
+    ("QUARANTINED", QUARANTINED),
+    ("NOT_TRIED", NOT_TRIED),
+    ("POISONED", POISONED),
+];
+
+impl Move {
+    /// A page to copy.
+    pub fn pending(host: u64, device: u64) -> Move {
+        Move {
+            host,
+            device,
+            result: PENDING,
+            status: 0,
+        }
+    }
+
+    /// Name of the result's code.
+    pub fn code(&self) -> &'static str {
+        let known = MOVE_CODES.iter().find(|(_, code)| *code == self.result);
+        known.map_or("unknown", |(name, _)| name)
+    }
+}
+
 /// What the identity registers say: `struct cxlmem_identity`.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]

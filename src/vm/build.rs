@@ -103,7 +103,10 @@ impl<'a> Build<'a> {
     /// # Errors
     /// What the compiler says.
     pub fn programs(&self) -> Result<()> {
-        let inputs = digest(workspace(), &["tests/guest", "driver/kernel", "driver/preload"])?;
+        let inputs = digest(
+            workspace(),
+            &["tests/guest", "driver/kernel", "driver/preload"],
+        )?;
         let inputs = format!("{inputs} {PROGRAMS}");
         let inputs = format!("{inputs} {}", digest(self.cache.dir(), &["selftests"])?);
         let results = [self.cache.path("guest")];

@@ -4,6 +4,7 @@ mod apt;
 mod build;
 mod cache;
 mod cpio;
+mod host;
 mod initramfs;
 mod log;
 mod machine;
@@ -374,6 +375,12 @@ fn run_suite(
     }
     let mut words = suite.words(args.long);
     words.push(format!("cxlmem.series={series}"));
+    if let Some(seed) = std::env::var("CXLMEM_SEED")
+        .ok()
+        .filter(|s| s.parse::<u64>().is_ok())
+    {
+        words.push(format!("cxlmem.seed={seed}"));
+    }
     let guest = Guest {
         series,
         mode,

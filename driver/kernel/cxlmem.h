@@ -3,6 +3,7 @@
 #ifndef CXLMEM_H
 #define CXLMEM_H
 
+#include <linux/dma-direction.h>
 #include <linux/kref.h>
 #include <linux/memremap.h>
 #include <linux/mutex.h>
@@ -55,6 +56,13 @@ enum cxlmem_state {
 	CXLMEM_GONE,
 };
 
+/* Pages that DMA may still touch, although the device was asked to stop; `bus` is the host page's mapping. */
+struct cxlmem_held {
+	struct page *host, *device;
+	dma_addr_t bus;
+	enum dma_data_direction dir;
+};
+
 /*
  * A device. It lives until the last open file is closed; what belongs to the hardware ends with remove().
  *
@@ -81,6 +89,9 @@ struct cxlmem {
 	atomic_t irq_count;
 	/* Moves of the batch under way; under engine_lock. */
 	struct cxlmem_move *moves;
+	/* Under engine_lock. An engine that did not stop gets no more work, so a batch is all there can be. */
+	struct cxlmem_held *held;
+	int held_count;
 
 	/* Device memory: host physical address of device address 0, and its parts. */
 	enum cxlmem_memory memory;
@@ -122,6 +133,8 @@ void cxlmem_pages_exit(struct cxlmem *d);
 int cxlmem_pages_alloc(struct cxlmem_part *part, struct page **pages, int wanted);
 void cxlmem_page_discard(struct page *page);
 void cxlmem_page_quarantine(struct page *page);
+void cxlmem_hold(struct cxlmem *d, const struct cxlmem_held *pages);
+void cxlmem_release_held(struct cxlmem *d);
 u64 cxlmem_evict_pass(struct cxlmem_part *part);
 u64 cxlmem_evict_lost(struct cxlmem_part *part);
 void cxlmem_evict(struct cxlmem_part *part);

@@ -9,8 +9,9 @@ use anyhow::{bail, Context, Result};
 use cxlmem_hdl::gates::tools::tail;
 
 use super::cache::Cache;
+use super::host::Host;
 use super::initramfs;
-use super::qemu::{Machine, Mode};
+use super::qemu::{Machine, Mode, Port};
 use super::space::{end_with_parent, Space};
 
 /// How long the device server may take to listen.
@@ -159,7 +160,10 @@ pub fn boot(cache: &Cache, space: &Space, guest: &Guest) -> Result<Outcome> {
         initramfs: cache.inside(&at("initramfs")),
         words: guest.words.clone(),
         socket: guest.has_device.then(|| cache.inside(&socket)),
-        output: (!guest.to_terminal).then(|| cache.inside(&at("output"))),
+        output: (!guest.to_terminal).then(|| Port {
+            socket: cache.inside(&at("port")),
+            file: cache.inside(&at("output")),
+        }),
         log: cache.inside(&at("kernel.log")),
         is_interactive: guest.is_interactive,
     };
@@ -176,8 +180,11 @@ pub fn boot(cache: &Cache, space: &Space, guest: &Guest) -> Result<Outcome> {
     }
     let child = command.spawn().context("cannot start unshare")?;
     let mut qemu = Killed(child);
+    let control = guest.has_device.then(|| at("socket.ctl"));
+    let host = (!guest.to_terminal).then(|| Host::start(at("port"), control));
     let trouble = wait(&mut qemu.0, server.as_mut().map(|s| &mut s.0), guest.limit);
     drop(qemu);
+    drop(host);
     let took = start.elapsed();
     let text = |name: &str| {
         let bytes = std::fs::read(at(name)).unwrap_or_default();

@@ -234,7 +234,7 @@ pub unsafe extern "C" fn cxlmem_engine_stop(engine: *mut c_void) -> c_int {
     code(e.keep(stopped))
 }
 
-/// Starts a stopped engine again, after a reset of the function too.
+/// Starts the engine again after a reset of the function, also one that was stuck.
 ///
 /// # Safety
 /// As all functions here.
@@ -245,7 +245,10 @@ pub unsafe extern "C" fn cxlmem_engine_restart(engine: *mut c_void, hdm_base: u6
     let up =
         bringup::bring_up(&mut e.hw, hdm_base, false, Coherence::HostOnly, &e.limits).map(drop);
     let up = up.and_then(|()| match &mut e.ring {
-        Some(ring) => ring.start(&mut e.hw),
+        Some(ring) => {
+            ring.function_was_reset();
+            ring.start(&mut e.hw)
+        }
         None => Ok(()),
     });
     code(e.keep(up))

@@ -276,6 +276,18 @@ fn a_stuck_engine_quarantines_the_pair() {
     assert_eq!(moves[0].code(), "QUARANTINED");
     // SAFETY: an engine that was made.
     assert_ne!(unsafe { cxlmem_engine_stop(d.engine()) }, 0);
+    // A reset of the function frees it.
+    let pages = d.model.dev.len() / PAGE;
+    let mut fresh = Model::new(pages);
+    std::mem::swap(&mut *d.model, &mut fresh);
+    let dma = d.model.alloc(cxlmem_engine_dma_bytes());
+    let host = d.model.alloc(PAGE);
+    assert!(dma < host, "the same bus addresses as before");
+    // SAFETY: as above.
+    assert_eq!(unsafe { cxlmem_engine_restart(d.engine(), BASE) }, 0);
+    let mut moves = [Move::pending(host, 0)];
+    assert_eq!(d.copy(&mut moves, true).0, 0, "{}", d.error());
+    assert_eq!(moves[0].code(), "DONE");
 }
 
 #[test]

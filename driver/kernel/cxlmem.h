@@ -48,6 +48,14 @@ struct cxlmem_counters {
 	atomic64_t to_device, to_host, evicted, busy, copy_failed, engine_cycles, interrupts, poisoned;
 };
 
+enum cxlmem_state {
+	CXLMEM_LIVE,
+	/* Calls get EAGAIN. */
+	CXLMEM_RESETTING,
+	/* Calls get ENODEV. */
+	CXLMEM_GONE,
+};
+
 /* Pages that DMA may still touch, although the device was asked to stop; `bus` is the host page's mapping. */
 struct cxlmem_held {
 	struct page *host, *device;
@@ -58,15 +66,15 @@ struct cxlmem_held {
 /*
  * A device. It lives until the last open file is closed; what belongs to the hardware ends with remove().
  *
- * Locks, in this order: `gone` (read: a call is under way), mmap_lock of the caller, `engine_lock`, a part's `lock`.
+ * Locks, in this order: `gone` (read: a call is under way), that of an open file, mmap_lock of the caller, `engine_lock`, a part's `lock`.
  */
 struct cxlmem {
 	struct kref refs;
 	struct pci_dev *pdev;
 	int index;
-	/* Written by remove(), which thereby waits for calls under way. */
+	/* Taken for writing to change `state`, which thereby waits for calls under way. */
 	struct rw_semaphore gone;
-	bool dead;
+	enum cxlmem_state state;
 
 	void __iomem *regs;
 	struct cxlmem_identity identity;
@@ -118,6 +126,10 @@ void cxlmem_put(struct cxlmem *d);
 /* Logs the engine's last error; under engine_lock. */
 void cxlmem_engine_complain(struct cxlmem *d, const char *what);
 
+/* reset.c */
+void cxlmem_set_state(struct cxlmem *d, enum cxlmem_state state);
+extern const struct pci_error_handlers cxlmem_error_handlers;
+
 /* account.c */
 struct cxlmem_account;
 struct seq_file;
@@ -134,6 +146,7 @@ void cxlmem_page_quarantine(struct page *page);
 void cxlmem_hold(struct cxlmem *d, const struct cxlmem_held *pages);
 void cxlmem_release_held(struct cxlmem *d);
 u64 cxlmem_evict_pass(struct cxlmem_part *part);
+u64 cxlmem_evict_lost(struct cxlmem_part *part);
 void cxlmem_evict(struct cxlmem_part *part);
 static inline struct cxlmem_part *cxlmem_part_of(const struct page *page)
 {

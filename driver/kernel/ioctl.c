@@ -160,8 +160,8 @@ static long cxlmem_ioctl(struct file *file, unsigned int call, unsigned long arg
 
 	if (down_read_killable(&d->gone))
 		return -EINTR;
-	if (d->dead) {
-		ret = -ENODEV;
+	if (d->state != CXLMEM_LIVE) {
+		ret = d->state == CXLMEM_RESETTING ? -EAGAIN : -ENODEV;
 		goto out;
 	}
 	switch (call) {

@@ -5,7 +5,7 @@
  * Addresses are virtual, of the caller; counts are of 4096-byte pages; reserved members are zero. A call that fails as a whole changes nothing
  * but what its results say. Every call needs the node opened for writing. Errors common to all: ENOTTY (no such call), EFAULT (a pointer),
  * EINVAL (a reserved member, an alignment, a count of 0 or more than CXLMEM_MAX_PAGES, an address beyond user space), ENODEV (the device is gone:
- * close the file).
+ * close the file), EAGAIN (it is being reset: try again).
  */
 #ifndef _UAPI_CXLMEM_H
 #define _UAPI_CXLMEM_H

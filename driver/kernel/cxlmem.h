@@ -3,6 +3,7 @@
 #ifndef CXLMEM_H
 #define CXLMEM_H
 
+#include <linux/dma-direction.h>
 #include <linux/kref.h>
 #include <linux/memremap.h>
 #include <linux/mutex.h>
@@ -67,10 +68,17 @@ enum cxlmem_state {
 	CXLMEM_GONE,
 };
 
+/* Pages that DMA may still touch, although the device was asked to stop; `bus` is the host page's mapping. */
+struct cxlmem_held {
+	struct page *host, *device;
+	dma_addr_t bus;
+	enum dma_data_direction dir;
+};
+
 /*
  * A device. It lives until the last open file is closed; what belongs to the hardware ends with remove().
  *
- * Locks, in this order: `gone` (read: a call is under way), mmap_lock of the caller, `engine_lock`, a part's `lock`.
+ * Locks, in this order: `gone` (read: a call is under way), that of an open file, mmap_lock of the caller, `engine_lock`, a part's `lock`.
  */
 struct cxlmem {
 	struct kref refs;
@@ -93,6 +101,9 @@ struct cxlmem {
 	atomic_t irq_count;
 	/* Moves of the batch under way; under engine_lock. */
 	struct cxlmem_move *moves;
+	/* Under engine_lock. An engine that did not stop gets no more work, so a batch is all there can be. */
+	struct cxlmem_held *held;
+	int held_count;
 
 	/* Device memory: host physical address of device address 0, and its parts. */
 	enum cxlmem_memory memory;
@@ -110,6 +121,16 @@ struct cxlmem {
 	struct device *node;
 	struct dentry *debugfs;
 	struct cxlmem_counters counters;
+};
+
+/* An open file. A lock of its own, taken after `gone` and before mmap_lock, for what its policy is. */
+struct cxlmem_file {
+	struct cxlmem *d;
+	struct mutex lock;
+	/* Rust's, with the pages that it is for and the process they are of; NULL if there is none. */
+	void *policy;
+	struct mm_struct *mm;
+	struct cxlmem_policy set;
 };
 
 /* pci.c */
@@ -134,6 +155,8 @@ void cxlmem_pages_exit(struct cxlmem *d);
 int cxlmem_pages_alloc(struct cxlmem_part *part, struct page **pages, int wanted);
 void cxlmem_page_discard(struct page *page);
 void cxlmem_page_quarantine(struct page *page);
+void cxlmem_hold(struct cxlmem *d, const struct cxlmem_held *pages);
+void cxlmem_release_held(struct cxlmem *d);
 u64 cxlmem_evict_pass(struct cxlmem_part *part);
 u64 cxlmem_evict_lost(struct cxlmem_part *part);
 void cxlmem_evict(struct cxlmem_part *part);
@@ -161,7 +184,17 @@ void cxlmem_poison(struct cxlmem *d, unsigned long pfn);
 
 /* operate.c */
 int cxlmem_query(struct cxlmem *d, struct cxlmem_query *args);
-int cxlmem_operate(struct cxlmem *d, struct cxlmem_operate *args);
+int cxlmem_operate(struct cxlmem_file *f, struct cxlmem_operate *args);
+
+/* policy.c */
+int cxlmem_policy_set(struct cxlmem_file *f, struct cxlmem_policy *args);
+/* An operation begins: 1 if a policy is for this process, 0 if none, or a negative errno. After 1 the file is locked until cxlmem_policy_finish(). */
+int cxlmem_policy_begin(struct cxlmem_file *f);
+/* It touches `n` pages from `addr`, of which some are there; returns how many were moved there now. */
+u64 cxlmem_policy_touch_all(struct cxlmem_file *f, u64 addr, int n, const u8 *there);
+/* It is over: what was not touched for long goes home. */
+void cxlmem_policy_finish(struct cxlmem_file *f);
+void cxlmem_policy_end(struct cxlmem_file *f);
 
 /* ioctl.c */
 int cxlmem_node_init(void);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0-only
 /* Moving the caller's pages to the device and home, batch by batch: setup, copy, pages, finalize. */
 
+#include <linux/delay.h>
 #include <linux/dma-mapping.h>
 #include <linux/highmem.h>
 #include <linux/migrate.h>
@@ -24,13 +25,21 @@ struct cxlmem_batch {
 	u8 results[CXLMEM_BATCH];
 };
 
-/* Adds the time since `since` to what a step took; returns now. */
+static uint step_delay[CXLMEM_STEPS];
+module_param_array(step_delay, uint, NULL, 0600);
+MODULE_PARM_DESC(step_delay, "ms, at most 1000, that a migration waits after each of its steps setup, alloc, copy, pages, finalize: for tests");
+
+/* Adds the time since `since` to what a step took; returns when the next one begins. */
 static u64 cxlmem_lap(struct cxlmem *d, enum cxlmem_step step, u64 since)
 {
 	u64 now = ktime_get_ns();
+	uint ms = READ_ONCE(step_delay[step]);
 
 	atomic64_add(now - since, &d->counters.step_ns[step]);
-	return now;
+	if (likely(!ms))
+		return now;
+	msleep(min(ms, 1000U));
+	return ktime_get_ns();
 }
 
 /* ---- copies ---- */
@@ -116,10 +125,9 @@ static void cxlmem_copy_by_engine(struct cxlmem *d, unsigned long *src, unsigned
 		if (!from || !to)
 			continue;
 		if (d->moves[i].result == CXLMEM_MOVE_QUARANTINED) {
-			/* DMA may still run: neither page is ever used again, and the mapping stays. */
-			cxlmem_page_quarantine(device);
-			get_page(to);
-			get_page(from);
+			struct cxlmem_held held = { .host = to_device ? from : to, .device = device, .bus = bus[i], .dir = dir };
+
+			cxlmem_hold(d, &held);
 		} else if (bus[i] != DMA_MAPPING_ERROR) {
 			dma_unmap_page(dev, bus[i], PAGE_SIZE, dir);
 		}
@@ -152,10 +160,14 @@ static void cxlmem_copy_by_cpu(unsigned long *src, unsigned long *dst, int n)
 	}
 }
 
-/* Destinations in host memory for the pages of src[] that can move, and the copies: by the engine if there is `scratch`, else by the CPU. */
+/*
+ * Destinations in host memory for the pages of src[] that can move, and the copies: by the engine if there is `scratch`, else by the CPU. A hole,
+ * and a page for which there is no memory, stays as it is: it is no candidate any more, without MIGRATE_PFN_MIGRATE in src[].
+ */
 void cxlmem_copy_home(struct cxlmem *d, unsigned long *src, unsigned long *dst, int n, struct cxlmem_scratch *scratch, u64 *cycles)
 {
 	u64 time = ktime_get_ns();
+	bool full = false;
 	int i;
 
 	for (i = 0; i < n; i++) {
@@ -164,9 +176,18 @@ void cxlmem_copy_home(struct cxlmem *d, unsigned long *src, unsigned long *dst, 
 		dst[i] = 0;
 		if (!(src[i] & MIGRATE_PFN_MIGRATE))
 			continue;
-		page = alloc_page(GFP_HIGHUSER_MOVABLE | __GFP_NORETRY | __GFP_NOWARN);
-		if (!page)
+		/* The kernel offers what is mapped nowhere too: there it stays, nobody asked for memory. */
+		if (!migrate_pfn_to_page(src[i])) {
+			src[i] &= ~MIGRATE_PFN_MIGRATE;
 			continue;
+		}
+		/* Each try looks for what can be reclaimed: one that failed stands for the rest of the batch. */
+		page = full ? NULL : alloc_page(GFP_HIGHUSER_MOVABLE | __GFP_NORETRY | __GFP_NOWARN);
+		if (!page) {
+			full = true;
+			src[i] &= ~MIGRATE_PFN_MIGRATE;
+			continue;
+		}
 		lock_page(page);
 		dst[i] = migrate_pfn(page_to_pfn(page));
 	}
@@ -243,13 +264,20 @@ static int cxlmem_migrate_part(struct cxlmem *d, struct vm_area_struct *vma, uns
 	if (ret)
 		return ret;
 	cxlmem_lap(d, CXLMEM_STEP_SETUP, time);
-	if (home)
+	if (home) {
+		for (i = 0; i < n; i++)
+			if ((b->src[i] & MIGRATE_PFN_MIGRATE) && migrate_pfn_to_page(b->src[i]))
+				b->pass[i] = CXLMEM_PAGE_NO_MEMORY;
 		cxlmem_copy_home(d, b->src, b->dst, n, by_engine ? &b->scratch : NULL, &args->cycles);
-	else
+	} else {
 		cxlmem_copy_out(d, b, n, by_engine, &args->cycles);
+	}
 	for (i = 0; i < n; i++)
-		if ((b->src[i] & MIGRATE_PFN_MIGRATE) && !b->dst[i] && b->pass[i] == CXLMEM_PAGE_BUSY)
+		if ((b->src[i] & MIGRATE_PFN_MIGRATE) && !b->dst[i] && (home || b->pass[i] == CXLMEM_PAGE_BUSY))
 			b->pass[i] = CXLMEM_PAGE_COPY_FAILED;
+		else if (b->dst[i])
+			/* Until it has moved: who holds it may be seen only then. */
+			b->pass[i] = CXLMEM_PAGE_BUSY;
 	time = ktime_get_ns();
 	migrate_vma_pages(&m);
 	time = cxlmem_lap(d, CXLMEM_STEP_PAGES, time);
@@ -316,7 +344,12 @@ static int cxlmem_migrate_batch(struct cxlmem *d, unsigned long start, int n, st
 	int pass, busy = n, i;
 
 	for (pass = 0; pass < CXLMEM_PASSES && busy; pass++) {
-		int looked = cxlmem_migrate_pass(d, start, n, args, b);
+		int looked;
+
+		/* A process that is on its way out may hold its pages until its TLB flush is done. */
+		if (pass)
+			usleep_range(100, 200);
+		looked = cxlmem_migrate_pass(d, start, n, args, b);
 
 		if (looked < 0)
 			return looked;

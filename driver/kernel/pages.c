@@ -2,6 +2,7 @@
 /* The device's memory as pages of the kernel: where it comes from, who has which page, and bringing all of them home. */
 
 #include <linux/delay.h>
+#include <linux/dma-mapping.h>
 #include <linux/ioport.h>
 #include <linux/log2.h>
 #include <linux/migrate.h>
@@ -120,9 +121,37 @@ void cxlmem_page_quarantine(struct page *page)
 	spin_unlock_irqrestore(&part->lock, flags);
 }
 
+/*
+ * The device did not confirm that it is idle: nobody gets these pages before it was reset. Bus mastering ends what would begin. Under engine_lock.
+ */
+void cxlmem_hold(struct cxlmem *d, const struct cxlmem_held *pages)
+{
+	pci_clear_master(d->pdev);
+	get_page(pages->host);
+	get_page(pages->device);
+	cxlmem_page_quarantine(pages->device);
+	/* What nobody uses must not keep the module: its removal resets the device. */
+	module_put(THIS_MODULE);
+	if (!WARN_ON_ONCE(d->held_count == CXLMEM_BATCH))
+		d->held[d->held_count++] = *pages;
+}
+
+/* After a reset. Under engine_lock. */
+void cxlmem_release_held(struct cxlmem *d)
+{
+	while (d->held_count) {
+		struct cxlmem_held *h = &d->held[--d->held_count];
+
+		dma_unmap_page(&d->pdev->dev, h->bus, PAGE_SIZE, h->dir);
+		__module_get(THIS_MODULE);
+		put_page(h->device);
+		put_page(h->host);
+	}
+}
+
 /* ---- all pages ---- */
 
-/* How many of `n` pages are given out. */
+/* How many of `n` pages are somebody's. A quarantined page may be mapped still. */
 static int cxlmem_in_use(struct cxlmem_part *part, unsigned long pfn, int n)
 {
 	unsigned long flags;
@@ -130,7 +159,7 @@ static int cxlmem_in_use(struct cxlmem_part *part, unsigned long pfn, int n)
 
 	spin_lock_irqsave(&part->lock, flags);
 	for (i = 0; i < n; i++)
-		used += cxlmem_pool_in_use(part->pool, cxlmem_in_pool(part, pfn + i));
+		used += cxlmem_pool_in_use(part->pool, cxlmem_in_pool(part, pfn + i)) || page_count(pfn_to_page(pfn + i));
 	spin_unlock_irqrestore(&part->lock, flags);
 	return used;
 }

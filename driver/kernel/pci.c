@@ -100,6 +100,7 @@ static void cxlmem_release(struct kref *refs)
 	if (d->index >= 0)
 		ida_free(&cxlmem_ids, d->index);
 	kvfree(d->moves);
+	kvfree(d->held);
 	kvfree(d->engine);
 	for (n = 0; n < CXLMEM_PARTS; n++)
 		vfree(d->part[n].pool);
@@ -128,7 +129,8 @@ static struct cxlmem *cxlmem_new(struct pci_dev *pdev)
 	d->index = ida_alloc(&cxlmem_ids, GFP_KERNEL);
 	d->engine = kvzalloc(cxlmem_engine_bytes(), GFP_KERNEL);
 	d->moves = kvcalloc(CXLMEM_BATCH, sizeof(*d->moves), GFP_KERNEL);
-	if (d->index < 0 || !d->engine || !d->moves) {
+	d->held = kvcalloc(CXLMEM_BATCH, sizeof(*d->held), GFP_KERNEL);
+	if (d->index < 0 || !d->engine || !d->moves || !d->held) {
 		cxlmem_put(d);
 		return NULL;
 	}
@@ -136,10 +138,13 @@ static struct cxlmem *cxlmem_new(struct pci_dev *pdev)
 	return d;
 }
 
-/* Stops the engine, then gives up what it could still write to. */
-static void cxlmem_hardware_exit(struct cxlmem *d)
+/*
+ * Ends DMA: by the engine's own reset, and if that does not make it idle, by one of the function. What can move has left before that one, since
+ * the device's memory need not survive it; then the pages that DMA could have touched are free to follow.
+ */
+static void cxlmem_hardware_stop(struct cxlmem *d)
 {
-	int stopped;
+	int stopped, n;
 
 	mutex_lock(&d->engine_lock);
 	stopped = cxlmem_engine_stop(d->engine);
@@ -147,9 +152,23 @@ static void cxlmem_hardware_exit(struct cxlmem *d)
 		cxlmem_engine_complain(d, "stopping the engine");
 	mutex_unlock(&d->engine_lock);
 	pci_clear_master(d->pdev);
-	if (stopped)
-		/* DMA that may be under way ends with bus mastering; a reset makes sure. */
-		pcie_flr(d->pdev);
+	if (!stopped)
+		return;
+	for (n = 0; n < d->parts; n++)
+		cxlmem_evict_pass(&d->part[n]);
+	pci_save_state(d->pdev);
+	if (pcie_flr(d->pdev))
+		dev_err(&d->pdev->dev, "the function does not come back from a reset; it is no bus master any more\n");
+	pci_restore_state(d->pdev);
+	pci_clear_master(d->pdev);
+	mutex_lock(&d->engine_lock);
+	cxlmem_release_held(d);
+	mutex_unlock(&d->engine_lock);
+}
+
+/* After cxlmem_hardware_stop(). */
+static void cxlmem_hardware_exit(struct cxlmem *d)
+{
 	pci_free_irq(d->pdev, CXLMEM_VECTOR, d);
 	pci_free_irq_vectors(d->pdev);
 	dma_free_coherent(&d->pdev->dev, d->dma_bytes, d->dma, d->dma_bus);
@@ -245,6 +264,7 @@ static int cxlmem_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	return 0;
 
 exit_hardware:
+	cxlmem_hardware_stop(d);
 	cxlmem_hardware_exit(d);
 exit_pages:
 	cxlmem_pages_exit(d);
@@ -266,11 +286,15 @@ static void cxlmem_remove(struct pci_dev *pdev)
 			dev_warn(&pdev->dev, "another module uses the memory: unload cxlmem_hmm\n");
 		msleep(100);
 	}
+	cxlmem_hardware_stop(d);
 	for (n = 0; n < d->parts; n++)
 		cxlmem_evict(&d->part[n]);
 	cxlmem_hardware_exit(d);
 	cxlmem_pages_exit(d);
 	pci_set_drvdata(pdev, NULL);
+	/* The number is the device's that comes next, also while somebody has a file of this one open. */
+	ida_free(&cxlmem_ids, d->index);
+	d->index = -1;
 	cxlmem_put(d);
 }
 

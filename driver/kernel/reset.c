@@ -54,6 +54,8 @@ static int cxlmem_restart(struct cxlmem *d)
 	ret = cxlmem_engine_restart(d->engine, d->base);
 	if (ret)
 		cxlmem_engine_complain(d, "bringing the device up after a reset");
+	/* No DMA of before the reset is under way. */
+	cxlmem_release_held(d);
 	mutex_unlock(&d->engine_lock);
 	cxlmem_set_state(d, ret ? CXLMEM_GONE : CXLMEM_LIVE);
 	return ret;

@@ -1,6 +1,7 @@
 //! Starts the device server and QEMU, waits for the guest's end, and ends what is left.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -9,8 +10,9 @@ use anyhow::{bail, Context, Result};
 use cxlmem_hdl::gates::tools::tail;
 
 use super::cache::Cache;
+use super::host::Host;
 use super::initramfs;
-use super::qemu::{Machine, Mode};
+use super::qemu::{Machine, Mode, Port};
 use super::space::{end_with_parent, Space};
 
 /// How long the device server may take to listen.
@@ -80,6 +82,7 @@ struct RunFolder {
 impl RunFolder {
     fn new(cache: &Cache) -> Result<RunFolder> {
         let all = cache.path("run");
+        std::fs::create_dir_all(&all).with_context(|| format!("cannot make {}", all.display()))?;
         // What a killed command left.
         for entry in std::fs::read_dir(&all).into_iter().flatten().flatten() {
             let name = entry.file_name();
@@ -96,10 +99,11 @@ impl RunFolder {
         let pid = std::process::id();
         for n in 0.. {
             let path = all.join(format!("{pid}-{n}"));
-            if !path.exists() {
-                std::fs::create_dir_all(&path)
-                    .with_context(|| format!("cannot make {}", path.display()))?;
-                return Ok(RunFolder { path, keep: false });
+            // Several guests begin at the same time: who makes the folder has it.
+            match std::fs::create_dir(&path) {
+                Ok(()) => return Ok(RunFolder { path, keep: false }),
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(e).with_context(|| format!("cannot make {}", path.display())),
             }
         }
         bail!("no name is left in {}", all.display());
@@ -162,7 +166,10 @@ pub fn boot(cache: &Cache, space: &Space, guest: &Guest) -> Result<Outcome> {
         initramfs: cache.inside(&at("initramfs")),
         words: guest.words.clone(),
         socket: guest.has_device.then(|| cache.inside(&socket)),
-        output: (!guest.to_terminal).then(|| cache.inside(&at("output"))),
+        output: (!guest.to_terminal).then(|| Port {
+            socket: cache.inside(&at("port")),
+            file: cache.inside(&at("output")),
+        }),
         log: cache.inside(&at("kernel.log")),
         is_interactive: guest.is_interactive,
     };
@@ -179,8 +186,11 @@ pub fn boot(cache: &Cache, space: &Space, guest: &Guest) -> Result<Outcome> {
     }
     let child = command.spawn().context("cannot start unshare")?;
     let mut qemu = Killed(child);
+    let control = guest.has_device.then(|| at("socket.ctl"));
+    let host = (!guest.to_terminal).then(|| Host::start(at("port"), control));
     let trouble = wait(&mut qemu.0, server.as_mut().map(|s| &mut s.0), guest.limit);
     drop(qemu);
+    drop(host);
     let took = start.elapsed();
     let text = |name: &str| {
         let bytes = std::fs::read(at(name)).unwrap_or_default();

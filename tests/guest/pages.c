@@ -4,38 +4,8 @@
 
 #include <linux/io_uring.h>
 #include <pthread.h>
-#include <signal.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
-
-static uint64_t free_before;
-
-static int start(void)
-{
-	int fd = open_device();
-
-	free_before = stats_of(fd).free;
-	return fd;
-}
-
-static void *resident(int fd, unsigned long pages, uint64_t seed)
-{
-	void *p = map_pages(pages);
-	long moved;
-
-	fill(p, pages, seed);
-	moved = migrate(fd, p, pages, CXLMEM_MIGRATE_CPU_COPY, NULL);
-	if (moved != (long)pages)
-		FAIL("%ld of %lu pages moved", moved, pages);
-	CHECK(on_device(fd, p, pages) == (long)pages);
-	return p;
-}
-
-static void finish(int fd, void *p, unsigned long pages)
-{
-	CHECK(!munmap(p, pages * PAGE));
-	check_all_free(fd, free_before);
-}
 
 static void test_info(void)
 {
@@ -107,6 +77,29 @@ static void test_untouched(void)
 		CHECK(p[n] == 0);
 	CHECK(on_device(fd, p, 64) == 64);
 	finish(fd, p, 64);
+}
+
+/* Nothing is made where nothing is: neither by the way home, nor of what a file has. */
+static void test_holes_home(void)
+{
+	int fd = start();
+	char *p = map_pages(2000);
+	uint8_t results[2000], where[2000];
+	struct cxlmem_query q = { .addr = (uintptr_t)p, .npages = 2000, .where = (uintptr_t)where };
+
+	CHECK(!madvise(p, 2000 * PAGE, MADV_NOHUGEPAGE));
+	for (int n = 0; n < 2000; n += 100)
+		fill(p + n * PAGE, 1, n);
+	CHECK(migrate(fd, p + 100 * PAGE, 1, CXLMEM_MIGRATE_CPU_COPY, NULL) == 1);
+	for (uint32_t copy = 0; copy <= CXLMEM_MIGRATE_CPU_COPY; copy += CXLMEM_MIGRATE_CPU_COPY) {
+		CHECK(migrate(fd, p, 2000, copy | CXLMEM_MIGRATE_TO_HOST, results) == !copy);
+		for (int n = 0; n < 2000; n++)
+			CHECK(results[n] == (n % 100 ? CXLMEM_PAGE_ABSENT : n == 100 && !copy ? CXLMEM_PAGE_MOVED : CXLMEM_PAGE_THERE));
+		CHECK(!ioctl(fd, CXLMEM_IOC_QUERY, &q) && q.on_device == 0);
+		for (int n = 0; n < 2000; n++)
+			CHECK(!!(where[n] & CXLMEM_WHERE_PRESENT) == !(n % 100));
+	}
+	finish(fd, p, 2000);
 }
 
 static void test_holes_and_files(void)
@@ -442,15 +435,6 @@ static void test_accounts(void)
 	finish(fd, p + 4 * PAGE, 20);
 }
 
-static void put(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_TRUNC);
-
-	if (fd < 0 || write(fd, text, strlen(text)) < 0)
-		FAIL("%s: %s", path, strerror(errno));
-	close(fd);
-}
-
 /* A batch leaves a line in the trace. */
 static void test_tracepoints(void)
 {
@@ -463,9 +447,9 @@ static void test_tracepoints(void)
 	if (access(on, F_OK))
 		SKIP("no tracefs");
 	fill(p, 8, 20);
-	put(on, "1");
+	CHECK(!put(on, "1"));
 	CHECK(migrate(fd, p, 8, CXLMEM_MIGRATE_CPU_COPY, NULL) == 8);
-	put(on, "0");
+	CHECK(!put(on, "0"));
 	snprintf(want, sizeof(want), "to_device start=%#lx pages=8 selected=8 moved=8", (unsigned long)p);
 	trace = fopen("/sys/kernel/debug/tracing/trace", "r");
 	CHECK(trace);
@@ -521,6 +505,7 @@ static const struct test tests[] = {
 	{ "engine_copy", test_engine_copy, 60 },
 	{ "large_batch", test_large_batch, 60 },
 	{ "untouched", test_untouched, 10 },
+	{ "holes_home", test_holes_home, 10 },
 	{ "holes_and_files", test_holes_and_files, 10 },
 	{ "read_only", test_read_only, 10 },
 	{ "fork_and_cow", test_fork_and_cow, 20 },

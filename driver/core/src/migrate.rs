@@ -219,6 +219,8 @@ impl<'a> Migrator<'a> {
         let Some((work, first, count)) = self.next_run() else {
             return Ok(Step::Finished);
         };
+        // An engine that does not run has got none of these pages: they stay what they are.
+        ring.expect_running().map_err(|error| (None, error))?;
         let device = self.pages.get(first).map_or(0, |page| page.device);
         if work == Work::TakeAndCopy {
             if let Err(error) = flush.flush_host(hw, device, count as u32) {

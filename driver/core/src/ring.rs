@@ -5,7 +5,7 @@ use crate::engine::{
     RING_LOG2_MIN,
 };
 use crate::error::Error;
-use crate::io::{field, read, wait_register, write, write64, Hw, IoError, Wait};
+use crate::io::{field, read, write, write64, Hw, IoError, Wait};
 use crate::limits::Limits;
 use cxlmem_protocol::regs;
 
@@ -176,29 +176,47 @@ impl Ring {
         result
     }
 
+    /// The whole function was reset, by other means than the engine's registers: whatever it did has ended. [`Ring::start`] is next.
+    pub fn function_was_reset(&mut self) {
+        self.state = State::Stopped;
+    }
+
     fn reset(&self, hw: &mut (impl Hw + ?Sized)) -> Result<(), Error> {
         write(
             hw,
             regs::EngCtrl::OFFSET,
             field(regs::EngCtrl::SOFT_RESET, 1),
         )?;
-        let stuck = |error| match error {
-            Error::Timeout { register, last, .. } => Error::EngineStuck {
-                register,
-                status: last,
-            },
-            other => other,
-        };
-        let Limits { idle, slice, .. } = self.limits;
-        wait_register(hw, regs::EngCtrl::OFFSET, idle, slice, |value| {
+        self.wait_idle(hw, regs::EngCtrl::OFFSET, |value| {
             !regs::EngCtrl::SOFT_RESET.is_set(value)
-        })
-        .map_err(stuck)?;
-        wait_register(hw, regs::EngStatus::OFFSET, idle, slice, |value| {
+        })?;
+        self.wait_idle(hw, regs::EngStatus::OFFSET, |value| {
             !regs::EngStatus::BUSY.is_set(value)
-        })
-        .map_err(stuck)?;
+        })?;
         Ok(())
+    }
+
+    /// Waits for the engine's idleness in a register. A device that does not answer may do so later: it has the whole time for it.
+    fn wait_idle(
+        &self,
+        hw: &mut (impl Hw + ?Sized),
+        register: u32,
+        done: impl Fn(u32) -> bool,
+    ) -> Result<(), Error> {
+        let mut wait = Wait::new(hw, self.limits.idle, self.limits.slice);
+        let mut more = true;
+        loop {
+            let status = match read(hw, register) {
+                Ok(value) if done(value) => return Ok(()),
+                Ok(value) => value,
+                Err(Error::Gone { .. }) => u32::MAX,
+                Err(other) => return Err(other),
+            };
+            if !more {
+                return Err(Error::EngineStuck { register, status });
+            }
+            more = wait.pause(hw);
+        }
     }
 
     /// Writes descriptors and rings the doorbell once. The ring sets the ids.
@@ -350,7 +368,7 @@ impl Ring {
         }
     }
 
-    fn expect_running(&self) -> Result<(), Error> {
+    pub(crate) fn expect_running(&self) -> Result<(), Error> {
         match self.state {
             State::Running => Ok(()),
             State::Stuck { status } => Err(Error::EngineStuck {

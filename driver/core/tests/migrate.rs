@@ -351,6 +351,11 @@ fn an_engine_that_never_idles_quarantines_both_pages() {
         .iter()
         .all(|page| page.result == PageResult::NotTried));
     assert!(!bench.ring.is_running());
+    // What comes after that never reached the engine: it is free to be used otherwise.
+    let mut later = moves(&host, 0);
+    let again = bench.run(&mut later, Direction::ToDevice, Holder::Host);
+    assert!(matches!(again, Err(Error::EngineStuck { .. })));
+    assert!(later.iter().all(|page| page.result == PageResult::NotTried));
 }
 
 #[test]

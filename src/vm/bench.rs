@@ -33,6 +33,7 @@ if [ -e /modules/test_hmm.ko ]; then
     insmod /modules/test_hmm.ko spm_addr_dev0=$((top - (CXLMEM_SPM_MIB << 20))) spm_addr_dev1=$((top - (CXLMEM_SPM_MIB << 19))) && peer=test_hmm
 fi
 # The kernel numbers its nodes itself: the other one with memory.
+mount -t debugfs none /sys/kernel/debug 2>/dev/null
 node=$(sed 's/.*[-,]//' /sys/devices/system/node/has_memory)
 echo 0 >/proc/sys/kernel/numa_balancing
 bench $CXLMEM_QUICK cpu engine move_pages=$node $peer

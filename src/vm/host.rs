@@ -2,7 +2,11 @@
 //!
 //! A line `HOST fault COMMAND` goes to the device server's control socket; the guest gets the server's answer as one line, `ok` if all is well.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,35 +18,39 @@ use std::time::Duration;
 const ASKS: &str = "HOST ";
 /// How long the device server may take to answer.
 const ANSWER: Duration = Duration::from_secs(20);
-const POLL: Duration = Duration::from_millis(20);
+/// How often the thread looks whether it is to end, ms.
+const LOOK_MS: i32 = 50;
 /// Longest line that is looked at; what comes after that in the same line is another one.
-const LINE: u64 = 4096;
+const LINE: usize = 4096;
+/// Room for what the guest writes while the thread waits for the device server. QEMU drops what it cannot get rid of: a socket, which counts each byte
+/// as a message, is full after 300.
+const ROOM: i32 = 1 << 20;
 
-/// The thread that answers. Dropped after the guest's end, it ends too.
+/// The thread that reads and answers. Dropped after the guest's end, it has read all.
 pub struct Host {
     ended: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<std::io::Result<()>>>,
 }
 
 impl Host {
-    /// Connects to the guest's port as soon as it is there, and answers. `control` is the device server's control socket.
-    pub fn start(port: PathBuf, control: Option<PathBuf>) -> Host {
+    /// Makes the port, which is two FIFOs for QEMU: `PORT.in` and `PORT.out`. All that the guest writes goes to `output`, requests are answered as
+    /// well. `control` is the device server's control socket.
+    ///
+    /// # Errors
+    /// A file that cannot be made.
+    pub fn start(port: &Path, output: &Path, control: Option<PathBuf>) -> std::io::Result<Host> {
+        let to_guest = fifo(port, ".in")?;
+        let from_guest = fifo(port, ".out")?;
+        let output = File::create(output)?;
         let ended = Arc::new(AtomicBool::new(false));
         let stop = ended.clone();
         let thread = std::thread::spawn(move || {
-            while !stop.load(Ordering::Relaxed) {
-                if let Ok(stream) = UnixStream::connect(&port) {
-                    // An error is the guest's end.
-                    let _ = serve(&stream, control.as_deref());
-                    return;
-                }
-                std::thread::sleep(POLL);
-            }
+            serve(from_guest, to_guest, output, control.as_deref(), &stop)
         });
-        Host {
+        Ok(Host {
             ended,
             thread: Some(thread),
-        }
+        })
     }
 }
 
@@ -55,18 +63,67 @@ impl Drop for Host {
     }
 }
 
-/// Answers until the guest is gone.
-fn serve(stream: &UnixStream, control: Option<&Path>) -> std::io::Result<()> {
-    let (mut reader, mut line) = (BufReader::new(stream), Vec::new());
+/// Makes a FIFO and opens it. For reading and writing: so neither end waits for the other.
+fn fifo(port: &Path, end: &str) -> std::io::Result<File> {
+    let mut path = port.as_os_str().to_owned();
+    path.push(end);
+    let name = std::ffi::CString::new(path.as_bytes())?;
+    // SAFETY: the name ends with a zero.
+    if unsafe { libc::mkfifo(name.as_ptr(), 0o600) } != 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    let file = options.custom_flags(libc::O_NONBLOCK).open(path)?;
+    // SAFETY: an open file. Where it may not be so large, it is as large as it is.
+    unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETPIPE_SZ, ROOM) };
+    Ok(file)
+}
+
+/// Waits a moment for something to read.
+fn wait(file: &File) {
+    let mut one = libc::pollfd {
+        fd: file.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: one open file. That nothing came or the wait was cut short is seen by who reads.
+    unsafe { libc::poll(&mut one, 1, LOOK_MS) };
+}
+
+/// Copies and answers until the guest is gone and all is read.
+fn serve(
+    mut from_guest: File,
+    mut to_guest: File,
+    mut output: File,
+    control: Option<&Path>,
+    stop: &AtomicBool,
+) -> std::io::Result<()> {
+    let (mut line, mut room) = (Vec::new(), [0; 4096]);
     loop {
-        line.clear();
-        if reader.by_ref().take(LINE).read_until(b'\n', &mut line)? == 0 {
-            return Ok(());
-        }
-        let text = String::from_utf8_lossy(&line);
-        if let Some(request) = text.trim_end().strip_prefix(ASKS) {
-            let answer = answer(request, control);
-            writeln!(&mut &*stream, "{}", answer.replace('\n', " "))?;
+        let is_over = stop.load(Ordering::Relaxed);
+        let read = match from_guest.read(&mut room) {
+            Ok(n) => room.get(..n).unwrap_or_default(),
+            Err(e) if e.kind() == ErrorKind::WouldBlock && !is_over => {
+                wait(&from_guest);
+                continue;
+            }
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+            Err(e) => return Err(e),
+        };
+        output.write_all(read)?;
+        for byte in read {
+            if *byte != b'\n' && line.len() < LINE {
+                line.push(*byte);
+                continue;
+            }
+            let text = String::from_utf8_lossy(&line);
+            if let Some(request) = text.trim_end().strip_prefix(ASKS) {
+                let answer = answer(request, control);
+                writeln!(to_guest, "{}", answer.replace('\n', " "))?;
+            }
+            line.clear();
         }
     }
 }
@@ -88,7 +145,9 @@ fn tell(control: &Path, command: &str) -> std::io::Result<String> {
     stream.set_read_timeout(Some(ANSWER))?;
     writeln!(stream, "{command}")?;
     let mut text = String::new();
-    BufReader::new(stream).take(LINE).read_line(&mut text)?;
+    BufReader::new(stream)
+        .take(LINE as u64)
+        .read_line(&mut text)?;
     Ok(text.trim_end().into())
 }
 
@@ -97,13 +156,21 @@ mod tests {
     use super::*;
     use std::os::unix::net::UnixListener;
 
+    fn end(port: &Path, end: &str) -> File {
+        let path = port.with_extension(end);
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(path)
+            .unwrap()
+    }
+
     #[test]
     fn a_request_is_answered_and_other_lines_are_not() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         let device = UnixListener::bind(at("ctl")).unwrap();
-        let guest = UnixListener::bind(at("port")).unwrap();
-        let host = Host::start(at("port"), Some(at("ctl")));
+        let host = Host::start(&at("port"), &at("output"), Some(at("ctl"))).unwrap();
         let server = std::thread::spawn(move || {
             let (mut stream, _) = device.accept().unwrap();
             let mut line = String::new();
@@ -112,17 +179,37 @@ mod tests {
             stream.write_all(b"ok\n").unwrap();
             line
         });
-        let (mut stream, _) = guest.accept().unwrap();
-        stream
-            .write_all(b"PASS a\r\nHOST fault hang on\r\nHOST sing\n")
-            .unwrap();
-        let mut lines = BufReader::new(stream).lines();
+        let said = b"PASS a\r\nHOST fault hang on\r\nHOST sing\nno end";
+        end(&at("port"), "out").write_all(said).unwrap();
+        let mut lines = BufReader::new(end(&at("port"), "in")).lines();
         assert_eq!(lines.next().unwrap().unwrap(), "ok");
         assert!(lines.next().unwrap().unwrap().starts_with("error: `sing`"));
         assert_eq!(server.join().unwrap(), "hang on\n");
-        // The guest's end is the thread's.
-        drop(lines);
         drop(host);
+        assert_eq!(std::fs::read(at("output")).unwrap(), said);
+    }
+
+    /// QEMU writes byte by byte and never waits.
+    #[test]
+    fn nothing_is_lost_while_the_thread_is_busy() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let device = UnixListener::bind(at("ctl")).unwrap();
+        let host = Host::start(&at("port"), &at("output"), Some(at("ctl"))).unwrap();
+        let mut out = end(&at("port"), "out");
+        out.write_all(b"HOST fault hang on\n").unwrap();
+        let (mut stream, _) = device.accept().unwrap();
+        // It waits for the device server.
+        let said: Vec<u8> = (0..100_000u32).map(|n| (n % 251) as u8).collect();
+        // SAFETY: an open file.
+        unsafe { libc::fcntl(out.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) };
+        for byte in said.chunks(1) {
+            out.write_all(byte).unwrap();
+        }
+        stream.write_all(b"ok\n").unwrap();
+        drop(host);
+        let output = std::fs::read(at("output")).unwrap();
+        assert!(output.ends_with(&said), "{} bytes", output.len());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use cxlmem_hdl::gates::tools::tail;
 use super::cache::Cache;
 use super::host::Host;
 use super::initramfs;
-use super::qemu::{Machine, Mode, Port};
+use super::qemu::{Machine, Mode};
 use super::space::{end_with_parent, Space};
 
 /// How long the device server may take to listen.
@@ -166,12 +166,17 @@ pub fn boot(cache: &Cache, space: &Space, guest: &Guest) -> Result<Outcome> {
         initramfs: cache.inside(&at("initramfs")),
         words: guest.words.clone(),
         socket: guest.has_device.then(|| cache.inside(&socket)),
-        output: (!guest.to_terminal).then(|| Port {
-            socket: cache.inside(&at("port")),
-            file: cache.inside(&at("output")),
-        }),
+        output: (!guest.to_terminal).then(|| cache.inside(&at("port"))),
         log: cache.inside(&at("kernel.log")),
         is_interactive: guest.is_interactive,
+    };
+    let control = guest.has_device.then(|| at("socket.ctl"));
+    let host = match guest.to_terminal {
+        true => None,
+        false => {
+            let host = Host::start(&at("port"), &at("output"), control);
+            Some(host.context("cannot make the guest's port")?)
+        }
     };
     let args = machine.command();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -186,8 +191,6 @@ pub fn boot(cache: &Cache, space: &Space, guest: &Guest) -> Result<Outcome> {
     }
     let child = command.spawn().context("cannot start unshare")?;
     let mut qemu = Killed(child);
-    let control = guest.has_device.then(|| at("socket.ctl"));
-    let host = (!guest.to_terminal).then(|| Host::start(at("port"), control));
     let trouble = wait(&mut qemu.0, server.as_mut().map(|s| &mut s.0), guest.limit);
     drop(qemu);
     drop(host);

@@ -34,15 +34,6 @@ pub const LEAST_MIB: u64 = 2049;
 /// Memory of the node that [`Machine::has_peers`] adds, MiB.
 pub const PEER_MIB: u64 = 768;
 
-/// A serial port with somebody at its other end. Paths are those inside the root.
-#[derive(Clone, Debug)]
-pub struct Port {
-    /// Socket on which QEMU listens; the guest starts when somebody is there.
-    pub socket: String,
-    /// File for all that the guest writes.
-    pub file: String,
-}
-
 /// A machine to start. Paths are those inside the root.
 #[derive(Clone, Debug)]
 pub struct Machine {
@@ -60,8 +51,8 @@ pub struct Machine {
     pub words: Vec<String>,
     /// Socket of the device server; no device without.
     pub socket: Option<String>,
-    /// Where the first serial port goes, and what the guest reads from it comes from; this terminal if none.
-    pub output: Option<Port>,
+    /// Base of the names of the FIFOs (`.out` and `.in`) that the first serial port writes to and reads from; this terminal if none.
+    pub output: Option<String>,
     /// File for the kernel's log, from the second serial port.
     pub log: String,
     /// Whether a person types at the first port.
@@ -117,9 +108,7 @@ impl Machine {
             args.extend(["-device".to_string(), device.to_string()]);
         }
         let first = match &self.output {
-            Some(Port { socket, file }) => {
-                format!("socket,path={socket},server=on,wait=on,logfile={file}")
-            }
+            Some(port) => format!("pipe,path={port}"),
             // A shell gets Ctrl-C; a command is ended by it.
             None if self.is_interactive => "stdio,signal=off".into(),
             None => "stdio".into(),
@@ -233,10 +222,7 @@ mod tests {
     fn no_device_and_output_in_a_file() {
         let machine = Machine {
             socket: None,
-            output: Some(Port {
-                socket: "/vm/run/1/port".into(),
-                file: "/vm/run/1/output".into(),
-            }),
+            output: Some("/vm/run/1/port".into()),
             ..machine(Mode::None)
         };
         insta::assert_snapshot!("none", lines(&machine));

@@ -19,6 +19,8 @@
 
 #define MAX_THREADS 4
 #define MAX_SAMPLES 101
+/* Samples that may come to nothing, in all. */
+#define MAX_VOID 50
 #define MOST_WAYS 8
 /* The engine of the simulated controller takes about 0.6 ms a page. */
 #define ENGINE_PAGES 1024
@@ -60,6 +62,7 @@ struct part {
 	char *at;
 	unsigned long pages, batch;
 	uint64_t cycles, begin, end;
+	bool gave_up;
 	int *nodes, *status;
 	void **addresses;
 	char *back;
@@ -81,7 +84,7 @@ static const char *const steps[] = { "setup", "alloc", "copy", "pages", "finaliz
 static pthread_barrier_t barrier;
 static int device = -1;
 
-static uint64_t now(void)
+static uint64_t now_ns(void)
 {
 	struct timespec t;
 
@@ -145,7 +148,11 @@ static void move_batch(struct part *p, unsigned long first, unsigned long n)
 	} else {
 		struct hmm_cmd c = { .addr = (uintptr_t)at, .ptr = (uintptr_t)p->back, .npages = n };
 
-		CHECK(!ioctl(p->fd, p->home ? HMM_TO_SYS : HMM_TO_DEV, &c));
+		/* It gives up where a page is busy for a moment. */
+		if (ioctl(p->fd, p->home ? HMM_TO_SYS : HMM_TO_DEV, &c)) {
+			CHECK(errno == ENOENT || errno == EBUSY);
+			p->gave_up = true;
+		}
 	}
 }
 
@@ -154,10 +161,10 @@ static void *sweep_part(void *arg)
 	struct part *p = arg;
 
 	pthread_barrier_wait(&barrier);
-	p->begin = now();
+	p->begin = now_ns();
 	for (unsigned long first = 0; first < p->pages; first += p->batch)
 		move_batch(p, first, p->batch < p->pages - first ? p->batch : p->pages - first);
-	p->end = now();
+	p->end = now_ns();
 	return NULL;
 }
 
@@ -232,7 +239,7 @@ struct race {
 	struct part parts[MAX_THREADS];
 	char *memory;
 	uint64_t sum;
-	int samples;
+	int samples, void_samples;
 	/* In, home. */
 	uint64_t ns[2][MAX_SAMPLES], step[2][STEPS][MAX_SAMPLES], cycles[2];
 };
@@ -248,7 +255,7 @@ static void prepare(struct race *r, const struct shape *s)
 {
 	unsigned long share = s->pages / s->threads;
 
-	r->samples = 0;
+	r->samples = r->void_samples = 0;
 	r->cycles[0] = r->cycles[1] = 0;
 	r->memory = map_pages(s->pages);
 	CHECK(!madvise(r->memory, s->pages * PAGE, MADV_NOHUGEPAGE));
@@ -287,8 +294,8 @@ static void release(struct race *r, const struct shape *s)
 	CHECK(!munmap(r->memory, s->pages * PAGE));
 }
 
-/* There and home once. The pages are written to in between, so that each copy has something to lose. */
-static void sample(struct race *r, const struct shape *s)
+/* There and home once. The pages are written to in between, so that each copy has something to lose. False if the contender gave up: no sample. */
+static bool sample(struct race *r, const struct shape *s)
 {
 	bool of_ours = r->who->way == CPU || r->who->way == ENGINE;
 	uint64_t *w = (uint64_t *)r->memory;
@@ -308,6 +315,14 @@ static void sample(struct race *r, const struct shape *s)
 		for (int i = 0; i < STEPS && of_ours; i++)
 			r->step[home][i][r->samples] = after[i] - before[i];
 		for (int t = 0; t < s->threads; t++) {
+			if (r->parts[t].gave_up) {
+				/* Closing it brings all pages home. */
+				r->parts[t].gave_up = false;
+				close(hmm);
+				if (++r->void_samples > MAX_VOID)
+					FAIL("%s gave up %d times", r->who->name, r->void_samples);
+				return false;
+			}
 			r->cycles[home] += r->parts[t].cycles;
 			check_where(&r->parts[t]);
 		}
@@ -320,6 +335,7 @@ static void sample(struct race *r, const struct shape *s)
 	r->samples++;
 	if (hmm >= 0)
 		close(hmm);
+	return true;
 }
 
 static void print_list(const char *name, const uint64_t *values, int n)
@@ -334,8 +350,8 @@ static void print_rows(const struct race *r, const struct shape *s)
 	static const char *const fields[STEPS] = { "setup", "alloc", "copy", "link", "finalize" };
 
 	for (int home = 0; home < 2; home++) {
-		printf("ROW who=%s direction=%s pages=%lu batch=%lu threads=%d cycles=%llu", r->who->name, home ? "home" : "in",
-		       s->pages / s->threads * s->threads, r->parts[0].batch, s->threads, (unsigned long long)(r->cycles[home] / r->samples));
+		printf("ROW who=%s direction=%s pages=%lu batch=%lu threads=%d void=%d cycles=%llu", r->who->name, home ? "home" : "in",
+		       s->pages / s->threads * s->threads, r->parts[0].batch, s->threads, r->void_samples, (unsigned long long)(r->cycles[home] / r->samples));
 		print_list("ns", r->ns[home], r->samples);
 		for (int i = 0; i < STEPS && (r->who->way == CPU || r->who->way == ENGINE); i++)
 			print_list(fields[i], r->step[home][i], r->samples);
@@ -357,17 +373,19 @@ static void run(const struct shape *s, const struct contender *contenders, int c
 		}
 	/* One to warm up. */
 	for (int i = 0; i < n; i++) {
-		sample(&races[i], s);
+		while (!sample(&races[i], s))
+			;
 		races[i].samples = 0;
 		races[i].cycles[0] = races[i].cycles[1] = 0;
 	}
-	begin = now();
-	for (int k = 0; n && k < MAX_SAMPLES && (k < least || now() - begin < most * n); k++)
+	begin = now_ns();
+	for (int k = 0; n && k < MAX_SAMPLES && (k < least || now_ns() - begin < most * n); k++)
 		for (int i = 0; i < n; i++) {
 			/* The engine's time is the simulation's: its cycles are what counts. */
 			if (races[i].who->way == ENGINE && k >= 3 && s->pages > 16)
 				continue;
-			sample(&races[i], s);
+			while (!sample(&races[i], s))
+				;
 		}
 	for (int i = 0; i < n; i++) {
 		print_rows(&races[i], s);

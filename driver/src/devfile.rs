@@ -302,10 +302,10 @@ impl DevFile {
             });
         }
         let info = NodeInfo {
-            memory: if u64::from(raw.memory) == abi::MEMORY_BAR {
-                NodeMemory::Bar
-            } else {
-                NodeMemory::Spm
+            memory: match u64::from(raw.memory) {
+                abi::MEMORY_SPM => NodeMemory::Spm,
+                abi::MEMORY_BAR => NodeMemory::Bar,
+                other => return Err(not_node(format!("{other} is no kind of memory"))),
             },
             base: raw.base,
             bytes: raw.bytes,

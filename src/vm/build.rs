@@ -1,5 +1,6 @@
 //! Builds what goes into the guest, inside the root, when its sources changed: the driver's module and the suites' programs.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -39,6 +40,17 @@ if [ -e "$tests/mm/hmm-tests.c" ]; then
     gcc -O2 -g0 -static -pthread -D_GNU_SOURCE= -I"$tests" -I"$3" -o "$2/hmm-tests" "$tests/mm/hmm-tests.c" "$tests/mm/vm_util.c" \
         "$tests/mm/hugepage_settings.c"
 fi
+"#;
+
+/// Takes the symbols off this program, and puts the libraries that it loads beside it. Argument: where it is, and where all goes.
+const TOOL: &str = r#"
+set -eu
+mkdir -p "$1/bin" "$1/lib"
+strip -o "$1/bin/cxlmem" "$1/unstripped"
+rm "$1/unstripped"
+ldd "$1/bin/cxlmem" | sed -n 's/.*=> \(\/[^ ]*\).*/\1/p; s/^[[:space:]]*\(\/[^ ]*\) (.*/\1/p' | while read -r library; do
+    cp -Lu "$library" "$1/lib/"
+done
 "#;
 
 /// Builds in the root of a cache folder whose lock is held.
@@ -106,6 +118,36 @@ impl<'a> Build<'a> {
                 "/vm/selftests",
             ];
             self.stage("programs", &command)
+        })?;
+        Ok(())
+    }
+
+    /// Puts this program, which is the guest's as well, into the cache folder with the root's libraries.
+    ///
+    /// # Errors
+    /// Those of copying, and what the root's tools say.
+    pub fn tool(&self) -> Result<()> {
+        // Also if the file was replaced or removed while it runs.
+        let this = std::path::Path::new("/proc/self/exe");
+        let meta = std::fs::metadata(this).context("cannot find this program")?;
+        let inputs = format!(
+            "{} {}.{:09} {} {TOOL}",
+            meta.len(),
+            meta.mtime(),
+            meta.mtime_nsec(),
+            meta.ino()
+        );
+        let tool = self.cache.path("tool");
+        let results = [tool.join("bin/cxlmem")];
+        self.stamps.step("tool", &inputs, &results, || {
+            if tool.exists() {
+                std::fs::remove_dir_all(&tool)
+                    .with_context(|| format!("cannot remove {}", tool.display()))?;
+            }
+            std::fs::create_dir_all(&tool)
+                .with_context(|| format!("cannot make {}", tool.display()))?;
+            std::fs::copy(this, tool.join("unstripped")).context("cannot copy this program")?;
+            self.stage("tool", &["sh", "-c", TOOL, "sh", "/vm/tool"])
         })?;
         Ok(())
     }

@@ -7,6 +7,9 @@ use super::figures::{self, number, Class, Figures, Kind};
 use super::migrate::{TO_DEVICE, TO_HOST};
 use super::Bench;
 
+/// Fewest characters of a line that a table is fitted into.
+const NARROWEST: u16 = 20;
+
 /// A table before it is laid out: for the terminal and for the report.
 pub struct Grid {
     /// What it shows and how it came to be.
@@ -270,6 +273,10 @@ fn layout(grid: &Grid) -> Table {
     table
         .load_preset(presets::UTF8_BORDERS_ONLY)
         .set_content_arrangement(ContentArrangement::Dynamic);
+    // A terminal on a serial line may not know how wide it is.
+    if table.width().is_some_and(|w| w < NARROWEST) {
+        table.set_content_arrangement(ContentArrangement::Disabled);
+    }
     table.set_header(&grid.head);
     for row in &grid.rows {
         table.add_row(row);

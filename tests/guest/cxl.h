@@ -362,7 +362,7 @@ static int run_one(const struct test *t)
 	return 0;
 }
 
-static int run_tests(const struct test *tests, int count, int argc, char **argv)
+__attribute__((unused)) static int run_tests(const struct test *tests, int count, int argc, char **argv)
 {
 	int failed = 0;
 

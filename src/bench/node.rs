@@ -80,7 +80,7 @@ pub fn latency(b: &mut Bench, node: &DevFile) -> Result<()> {
     } else {
         (SETS, Duration::from_millis(400))
     };
-    let bar = b.progress.bar(2 * sets.len() as u64, "dependent accesses");
+    let bar = b.progress.bar(3 * sets.len() as u64, "dependent accesses");
     let mut rng = b.rng(5);
     for &bytes in sets {
         let name = size_name(bytes);
@@ -95,14 +95,20 @@ pub fn latency(b: &mut Bench, node: &DevFile) -> Result<()> {
             continue;
         };
         resident(node, cycle.memory(), Side::Host)?;
-        let home = cycle.measure(budget);
+        let before = cycle.measure(budget);
         bar.add(1);
-        moved(node, cycle.memory(), Side::Device)
+        let there = on_device(node, &mut cycle, budget)
             .with_context(|| format!("working set of {name}"))?;
-        let there = cycle.measure(budget);
-        resident(node, cycle.memory(), Side::Device)
-            .with_context(|| format!("working set of {name}, after the walk"))?;
         bar.add(1);
+        moved(node, cycle.memory(), Side::Host)?;
+        let after = cycle.measure(budget);
+        bar.add(1);
+        // What else goes on in the machine, and which came first, must not decide.
+        let home = if after.read.min < before.read.min {
+            after
+        } else {
+            before
+        };
         b.add_own_memory(&name, &home);
         let f = &mut b.figures;
         f.add(&figures::NODE_READ, &[&name], there.read.min);
@@ -121,10 +127,18 @@ pub fn latency(b: &mut Bench, node: &DevFile) -> Result<()> {
         );
     }
     drop(bar);
-    b.note("latency: home and device are the same memory, walked in the same order, in pages of 4 KiB both times");
+    b.note("latency: home and device are the same memory, walked in the same order, in pages of 4 KiB; at home it is walked before and after, and the faster counts");
     b.note("latency: stages of the controller and latencies between its pins are not observable here; `--target sim` has them");
     b.note(format!("processor: {}", dram::processor()));
     Ok(())
+}
+
+/// Walks through a working set whose pages are on the device, all of them, from start to end.
+fn on_device(node: &DevFile, cycle: &mut Cycle, budget: Duration) -> Result<dram::Walks> {
+    moved(node, cycle.memory(), Side::Device)?;
+    let walks = cycle.measure(budget);
+    resident(node, cycle.memory(), Side::Device).context("after the walk")?;
+    Ok(walks)
 }
 
 /// What a pass does with the memory.

@@ -1,6 +1,6 @@
 #!/bin/sh
-# The `cxlmem` command in the guest: which pages of a process are on the device, and the benchmarks on its node. (Counting a page more or less, or taking
-# the device's range for a page longer, fails pages_there.)
+# The `cxlmem` command in the guest: which pages of a process are on the device, and the benchmarks on its node. (Leaving a page out fails pages_there,
+# mapping and account; not moving the working set fails latency.)
 #: modes spm bar
 #: limit 120
 . /suites/lib.sh

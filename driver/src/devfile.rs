@@ -510,6 +510,9 @@ impl DevFile {
                 Some(libc::ENODEV) => Error::Gone {
                     path: self.path.clone(),
                 },
+                Some(libc::EAGAIN) => Error::Resetting {
+                    path: self.path.clone(),
+                },
                 Some(libc::EXDEV) => Error::OffDevice,
                 _ => Error::System { call: name, source },
             }

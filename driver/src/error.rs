@@ -202,6 +202,12 @@ pub enum Error {
         /// The node's path.
         path: PathBuf,
     },
+    /// The device is being reset.
+    #[error("the device behind {} is being reset; try again", path.display())]
+    Resetting {
+        /// The node's path.
+        path: PathBuf,
+    },
     /// The engine works on device memory only.
     #[error("a page of the memory is not on the device; migrate it there first")]
     OffDevice,

@@ -65,6 +65,15 @@ int cxlmem_pool_quarantine(void *pool, u64 address);
 bool cxlmem_pool_in_use(void *pool, u64 address);
 void cxlmem_pool_stats(void *pool, struct cxlmem_pool_stats *stats);
 
+/* policy.rs: under the file's mutex. Pages are counted from the first one of the policy; others are ignored. */
+
+size_t cxlmem_policy_bytes(size_t pages);
+int cxlmem_policy_init(void *policy, size_t pages, u32 in_after, u32 home_after);
+void cxlmem_policy_tick(void *policy);
+bool cxlmem_policy_touch(void *policy, size_t page, bool is_there);
+void cxlmem_policy_settle(void *policy, size_t page, bool is_there);
+size_t cxlmem_policy_next_home(void *policy, size_t *budget, size_t *first);
+
 /* hw.rs: what the kernel's side provides. `device` is a struct cxlmem. */
 
 int cxlmem_k_read32(void *device, u32 offset, u32 *value);

@@ -48,6 +48,14 @@ struct cxlmem_counters {
 	atomic64_t to_device, to_host, evicted, busy, copy_failed, engine_cycles, interrupts, poisoned;
 };
 
+enum cxlmem_state {
+	CXLMEM_LIVE,
+	/* Calls get EAGAIN. */
+	CXLMEM_RESETTING,
+	/* Calls get ENODEV. */
+	CXLMEM_GONE,
+};
+
 /* Pages that DMA may still touch, although the device was asked to stop; `bus` is the host page's mapping. */
 struct cxlmem_held {
 	struct page *host, *device;
@@ -58,15 +66,15 @@ struct cxlmem_held {
 /*
  * A device. It lives until the last open file is closed; what belongs to the hardware ends with remove().
  *
- * Locks, in this order: `gone` (read: a call is under way), mmap_lock of the caller, `engine_lock`, a part's `lock`.
+ * Locks, in this order: `gone` (read: a call is under way), that of an open file, mmap_lock of the caller, `engine_lock`, a part's `lock`.
  */
 struct cxlmem {
 	struct kref refs;
 	struct pci_dev *pdev;
 	int index;
-	/* Written by remove(), which thereby waits for calls under way. */
+	/* Taken for writing to change `state`, which thereby waits for calls under way. */
 	struct rw_semaphore gone;
-	bool dead;
+	enum cxlmem_state state;
 
 	void __iomem *regs;
 	struct cxlmem_identity identity;
@@ -103,10 +111,24 @@ struct cxlmem {
 	struct cxlmem_counters counters;
 };
 
+/* An open file. A lock of its own, taken after `gone` and before mmap_lock, for what its policy is. */
+struct cxlmem_file {
+	struct cxlmem *d;
+	struct mutex lock;
+	/* Rust's, with the pages that it is for and the process they are of; NULL if there is none. */
+	void *policy;
+	struct mm_struct *mm;
+	struct cxlmem_policy set;
+};
+
 /* pci.c */
 void cxlmem_put(struct cxlmem *d);
 /* Logs the engine's last error; under engine_lock. */
 void cxlmem_engine_complain(struct cxlmem *d, const char *what);
+
+/* reset.c */
+void cxlmem_set_state(struct cxlmem *d, enum cxlmem_state state);
+extern const struct pci_error_handlers cxlmem_error_handlers;
 
 /* account.c */
 struct cxlmem_account;
@@ -124,6 +146,7 @@ void cxlmem_page_quarantine(struct page *page);
 void cxlmem_hold(struct cxlmem *d, const struct cxlmem_held *pages);
 void cxlmem_release_held(struct cxlmem *d);
 u64 cxlmem_evict_pass(struct cxlmem_part *part);
+u64 cxlmem_evict_lost(struct cxlmem_part *part);
 void cxlmem_evict(struct cxlmem_part *part);
 static inline struct cxlmem_part *cxlmem_part_of(const struct page *page)
 {
@@ -149,7 +172,17 @@ void cxlmem_poison(struct cxlmem *d, unsigned long pfn);
 
 /* operate.c */
 int cxlmem_query(struct cxlmem *d, struct cxlmem_query *args);
-int cxlmem_operate(struct cxlmem *d, struct cxlmem_operate *args);
+int cxlmem_operate(struct cxlmem_file *f, struct cxlmem_operate *args);
+
+/* policy.c */
+int cxlmem_policy_set(struct cxlmem_file *f, struct cxlmem_policy *args);
+/* An operation begins: 1 if a policy is for this process, 0 if none, or a negative errno. After 1 the file is locked until cxlmem_policy_finish(). */
+int cxlmem_policy_begin(struct cxlmem_file *f);
+/* It touches `n` pages from `addr`, of which some are there; returns how many were moved there now. */
+u64 cxlmem_policy_touch_all(struct cxlmem_file *f, u64 addr, int n, const u8 *there);
+/* It is over: what was not touched for long goes home. */
+void cxlmem_policy_finish(struct cxlmem_file *f);
+void cxlmem_policy_end(struct cxlmem_file *f);
 
 /* ioctl.c */
 int cxlmem_node_init(void);

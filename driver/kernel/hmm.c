@@ -121,7 +121,7 @@ static int mirror_put(struct mirror *m, unsigned long pfn, struct page *page, un
 	return xa_err(xa_store(&m->pages, pfn, xa_tag_pointer(page, tag), GFP_ATOMIC));
 }
 
-/* Faults pages of one piece in and puts them into the table. */
+/* Puts pages of one piece into the table: faults them in if the range says so, else takes those that are on the device. */
 static int mirror_fault_piece(struct mirror *m, struct hmm_range *range, bool unlocked)
 {
 	struct mm_struct *mm = m->notifier.mm;
@@ -144,21 +144,27 @@ static int mirror_fault_piece(struct mirror *m, struct hmm_range *range, bool un
 		mutex_lock(&m->lock);
 		if (mmu_interval_read_retry(range->notifier, range->notifier_seq))
 			ret = -EBUSY;
-		for (i = 0; i < n && !ret; i++)
-			ret = mirror_put(m, (range->start >> PAGE_SHIFT) + i, hmm_pfn_to_page(range->hmm_pfns[i]),
-					 range->hmm_pfns[i] & HMM_PFN_WRITE ? TAG_WRITE : 0);
+		for (i = 0; i < n && !ret; i++) {
+			unsigned long pfn = range->hmm_pfns[i];
+
+			if (!range->default_flags && (!(pfn & HMM_PFN_VALID) || !cxlmem_owns(m->node->part, hmm_pfn_to_page(pfn))))
+				continue;
+			ret = mirror_put(m, (range->start >> PAGE_SHIFT) + i, hmm_pfn_to_page(pfn), pfn & HMM_PFN_WRITE ? TAG_WRITE : 0);
+		}
 		mutex_unlock(&m->lock);
 	}
 	return ret;
 }
 
-static int mirror_fault(struct mirror *m, unsigned long start, unsigned long end, bool write, bool unlocked)
+enum access { READS, WRITES, READS_UNLOCKED, READS_WHAT_IS_THERE };
+
+static int mirror_fault(struct mirror *m, unsigned long start, unsigned long end, enum access how)
 {
 	unsigned long pfns[LOOK];
 	struct hmm_range range = {
 		.notifier = &m->notifier,
 		.hmm_pfns = pfns,
-		.default_flags = HMM_PFN_REQ_FAULT | (write ? HMM_PFN_REQ_WRITE : 0),
+		.default_flags = how == READS_WHAT_IS_THERE ? 0 : HMM_PFN_REQ_FAULT | (how == WRITES ? HMM_PFN_REQ_WRITE : 0),
 		.dev_private_owner = m->node->part,
 	};
 	int ret = 0;
@@ -167,7 +173,8 @@ static int mirror_fault(struct mirror *m, unsigned long start, unsigned long end
 		return -EFAULT;
 	for (range.start = start; range.start < end && !ret; range.start = range.end) {
 		range.end = min(range.start + (LOOK << PAGE_SHIFT), end);
-		ret = mirror_fault_piece(m, &range, unlocked);
+		memset(pfns, 0, sizeof(pfns));
+		ret = mirror_fault_piece(m, &range, how == READS_UNLOCKED);
 	}
 	mmput(m->notifier.mm);
 	return ret;
@@ -194,14 +201,12 @@ static int mirror_copy(struct mirror *m, unsigned long start, int n, void *buffe
 	return i;
 }
 
-enum access { READS, WRITES, READS_UNLOCKED, READS_WHAT_IS_THERE };
-
 /* The device reads or writes `npages`: through the table, faulting what is missing, if it may. */
 static int mirror_access(struct mirror *m, struct mirror_cmd *cmd, enum access how)
 {
 	unsigned long end = cmd->addr + (cmd->npages << PAGE_SHIFT);
 	bool write = how == WRITES;
-	int ret = 0, attempts = 0;
+	int ret = 0, attempts = 0, again = 0;
 	void *buffer;
 
 	buffer = kvmalloc(CHUNK * PAGE_SIZE, GFP_KERNEL);
@@ -225,9 +230,16 @@ static int mirror_access(struct mirror *m, struct mirror_cmd *cmd, enum access h
 		if (done == n)
 			continue;
 		ret = -ENOENT;
-		if (how == READS_WHAT_IS_THERE || attempts++ == ATTEMPTS)
+		if (attempts++ == ATTEMPTS)
 			break;
-		ret = mirror_fault(m, start + ((unsigned long)done << PAGE_SHIFT), end, write, how == READS_UNLOCKED);
+		/*
+		 * Nothing is faulted in to read what is there. But the table may have lost a page that is on the device and stays there: khugepaged
+		 * invalidates a range before it finds that it cannot collapse it. No progress twice: it is not there.
+		 */
+		again = done ? 0 : again + 1;
+		if (how == READS_WHAT_IS_THERE && again == PASSES)
+			break;
+		ret = mirror_fault(m, start + ((unsigned long)done << PAGE_SHIFT), end, how);
 		if (ret)
 			break;
 		cmd->faults++;

@@ -30,22 +30,31 @@ static const struct class cxlmem_class = {
 
 static int cxlmem_open(struct inode *inode, struct file *file)
 {
-	struct cxlmem *d;
+	struct cxlmem_file *f = kzalloc(sizeof(*f), GFP_KERNEL_ACCOUNT);
 
+	if (!f)
+		return -ENOMEM;
+	mutex_init(&f->lock);
 	mutex_lock(&cxlmem_nodes_lock);
-	d = idr_find(&cxlmem_nodes, iminor(inode));
-	if (d)
-		kref_get(&d->refs);
+	f->d = idr_find(&cxlmem_nodes, iminor(inode));
+	if (f->d)
+		kref_get(&f->d->refs);
 	mutex_unlock(&cxlmem_nodes_lock);
-	if (!d)
+	if (!f->d) {
+		kfree(f);
 		return -ENODEV;
-	file->private_data = d;
+	}
+	file->private_data = f;
 	return nonseekable_open(inode, file);
 }
 
 static int cxlmem_close(struct inode *inode, struct file *file)
 {
-	cxlmem_put(file->private_data);
+	struct cxlmem_file *f = file->private_data;
+
+	cxlmem_policy_end(f);
+	cxlmem_put(f->d);
+	kfree(f);
 	return 0;
 }
 
@@ -109,7 +118,7 @@ static long cxlmem_call_query(struct cxlmem *d, void __user *user)
 	return ret;
 }
 
-static long cxlmem_call_operate(struct cxlmem *d, void __user *user)
+static long cxlmem_call_operate(struct cxlmem_file *f, void __user *user)
 {
 	struct cxlmem_operate args;
 	long ret;
@@ -118,7 +127,25 @@ static long cxlmem_call_operate(struct cxlmem *d, void __user *user)
 		return -EFAULT;
 	if (args.reserved || !access_ok((void __user *)args.addr, args.bytes))
 		return -EINVAL;
-	ret = cxlmem_operate(d, &args);
+	ret = cxlmem_operate(f, &args);
+	if (!ret && copy_to_user(user, &args, sizeof(args)))
+		return -EFAULT;
+	return ret;
+}
+
+static long cxlmem_call_policy(struct cxlmem_file *f, void __user *user)
+{
+	struct cxlmem_policy args;
+	long ret;
+
+	if (copy_from_user(&args, user, sizeof(args)))
+		return -EFAULT;
+	if (args.reserved || args.flags & ~(CXLMEM_POLICY_READ | CXLMEM_MIGRATE_CPU_COPY))
+		return -EINVAL;
+	if (!(args.flags & CXLMEM_POLICY_READ) && args.npages &&
+	    (args.npages > CXLMEM_MAX_POLICY_PAGES || !cxlmem_range_ok(args.addr, args.npages)))
+		return -EINVAL;
+	ret = cxlmem_policy_set(f, &args);
 	if (!ret && copy_to_user(user, &args, sizeof(args)))
 		return -EFAULT;
 	return ret;
@@ -126,14 +153,15 @@ static long cxlmem_call_operate(struct cxlmem *d, void __user *user)
 
 static long cxlmem_ioctl(struct file *file, unsigned int call, unsigned long arg)
 {
-	struct cxlmem *d = file->private_data;
+	struct cxlmem_file *f = file->private_data;
+	struct cxlmem *d = f->d;
 	void __user *user = (void __user *)arg;
 	long ret;
 
 	if (down_read_killable(&d->gone))
 		return -EINTR;
-	if (d->dead) {
-		ret = -ENODEV;
+	if (d->state != CXLMEM_LIVE) {
+		ret = d->state == CXLMEM_RESETTING ? -EAGAIN : -ENODEV;
 		goto out;
 	}
 	switch (call) {
@@ -150,7 +178,10 @@ static long cxlmem_ioctl(struct file *file, unsigned int call, unsigned long arg
 		ret = cxlmem_call_query(d, user);
 		break;
 	case CXLMEM_IOC_OPERATE:
-		ret = cxlmem_call_operate(d, user);
+		ret = cxlmem_call_operate(f, user);
+		break;
+	case CXLMEM_IOC_POLICY:
+		ret = cxlmem_call_policy(f, user);
 		break;
 	default:
 		ret = -ENOTTY;

@@ -29,6 +29,16 @@ static const struct mmu_interval_notifier_ops cxlmem_look_ops = {
 	.invalidate = cxlmem_changed,
 };
 
+/* Gives back what cxlmem_look() held. */
+static void cxlmem_give(struct cxlmem_look *look, int n)
+{
+	int i;
+
+	for (i = 0; i < n; i++)
+		if (look->pfns[i] & HMM_PFN_VALID)
+			put_page(hmm_pfn_to_page(look->pfns[i]));
+}
+
 /*
  * What `n` pages from `start` are, by the CPU's page tables. With `hold` every page that is present gets a reference, which keeps it where it is;
  * the caller gives it back. `faults` are HMM_PFN_REQ_ flags. Bounded: -EBUSY if the range changes all the time.
@@ -62,9 +72,7 @@ static int cxlmem_look(struct cxlmem_look *look, unsigned long start, int n, uns
 				if (look->pfns[i] & HMM_PFN_VALID)
 					get_page(hmm_pfn_to_page(look->pfns[i]));
 			if (mmu_interval_read_retry(&look->notifier, range.notifier_seq)) {
-				for (i = 0; i < n; i++)
-					if (look->pfns[i] & HMM_PFN_VALID)
-						put_page(hmm_pfn_to_page(look->pfns[i]));
+				cxlmem_give(look, n);
 				ret = -EBUSY;
 			}
 		}
@@ -171,14 +179,32 @@ static int cxlmem_operate_parts(struct cxlmem *d, struct cxlmem_operate *args, s
 	return ret;
 }
 
-int cxlmem_operate(struct cxlmem *d, struct cxlmem_operate *args)
+/* Gets `n` pages from `first` and holds them, if all are on the device; else -EXDEV, and which of them are in look->where. */
+static int cxlmem_take(struct cxlmem *d, struct cxlmem_look *look, unsigned long first, int n, bool writes)
+{
+	int i, ret;
+
+	ret = cxlmem_look(look, first, n, HMM_PFN_REQ_FAULT | (writes ? HMM_PFN_REQ_WRITE : 0), true);
+	if (ret)
+		return ret;
+	for (i = 0; i < n; i++) {
+		look->where[i] = cxlmem_owns(&d->part[0], hmm_pfn_to_page(look->pfns[i]));
+		if (!look->where[i])
+			ret = -EXDEV;
+	}
+	if (ret)
+		cxlmem_give(look, n);
+	return ret;
+}
+
+int cxlmem_operate(struct cxlmem_file *f, struct cxlmem_operate *args)
 {
 	bool atomic = args->opcode == CXLMEM_OP_FETCH_ADD || args->opcode == CXLMEM_OP_COMPARE_SWAP;
 	bool writes = atomic || args->opcode == CXLMEM_OP_FILL;
 	unsigned long first = args->addr & PAGE_MASK;
 	u64 unit = atomic ? 8 : 64;
 	struct cxlmem_look *look;
-	int n, i, ret;
+	int n, ret, has_policy;
 
 	if (!atomic && args->opcode != CXLMEM_OP_FILL && args->opcode != CXLMEM_OP_SUM64 && args->opcode != CXLMEM_OP_CRC32C)
 		return -EINVAL;
@@ -192,17 +218,22 @@ int cxlmem_operate(struct cxlmem *d, struct cxlmem_operate *args)
 	look = kvzalloc(sizeof(*look), GFP_KERNEL);
 	if (!look)
 		return -ENOMEM;
-	ret = cxlmem_look(look, first, n, HMM_PFN_REQ_FAULT | (writes ? HMM_PFN_REQ_WRITE : 0), true);
-	if (ret)
-		goto out;
-	for (i = 0; i < n && !ret; i++)
-		if (!cxlmem_owns(&d->part[0], hmm_pfn_to_page(look->pfns[i])))
-			ret = -EXDEV;
-	if (!ret)
-		ret = cxlmem_operate_parts(d, args, look, n);
-	for (i = 0; i < n; i++)
-		put_page(hmm_pfn_to_page(look->pfns[i]));
-out:
+	has_policy = cxlmem_policy_begin(f);
+	if (has_policy < 0) {
+		ret = has_policy;
+		goto free;
+	}
+	ret = cxlmem_take(f->d, look, first, n, writes);
+	/* Only these two have looked at every page. */
+	if (has_policy && (!ret || ret == -EXDEV) && cxlmem_policy_touch_all(f, first, n, look->where))
+		ret = cxlmem_take(f->d, look, first, n, writes);
+	if (!ret) {
+		ret = cxlmem_operate_parts(f->d, args, look, n);
+		cxlmem_give(look, n);
+	}
+	if (has_policy)
+		cxlmem_policy_finish(f);
+free:
 	kvfree(look);
 	return ret;
 }

@@ -74,7 +74,7 @@ int cxlmem_pages_alloc(struct cxlmem_part *part, struct page **pages, int wanted
 	struct cxlmem_account *account;
 	int have = 0;
 
-	if (!wanted)
+	if (!wanted || part->d->state != CXLMEM_LIVE)
 		return 0;
 	account = cxlmem_account_charge(part->d, wanted);
 	while (have < wanted) {
@@ -164,8 +164,25 @@ static int cxlmem_in_use(struct cxlmem_part *part, unsigned long pfn, int n)
 	return used;
 }
 
-/* Brings the pages of one batch home, by the CPU: the device may be what is wrong. Returns how many are still in use. */
-static int cxlmem_evict_batch(struct cxlmem_part *part, unsigned long pfn, int n, unsigned long *src, unsigned long *dst)
+/* Where pages go whose contents are lost: nothing is copied. */
+static void cxlmem_copy_nothing(unsigned long *src, unsigned long *dst, int n)
+{
+	int i;
+
+	for (i = 0; i < n; i++) {
+		struct page *page = src[i] & MIGRATE_PFN_MIGRATE ? alloc_page(GFP_HIGHUSER_MOVABLE | __GFP_ZERO | __GFP_NORETRY | __GFP_NOWARN) : NULL;
+
+		if (page)
+			lock_page(page);
+		dst[i] = page ? migrate_pfn(page_to_pfn(page)) : 0;
+	}
+}
+
+/*
+ * Brings the pages of one batch home, by the CPU: the device may be what is wrong. Those whose contents are lost come home as poison. Returns how
+ * many are still in use.
+ */
+static int cxlmem_evict_batch(struct cxlmem_part *part, unsigned long pfn, int n, unsigned long *src, unsigned long *dst, bool lost)
 {
 	int i;
 
@@ -173,31 +190,48 @@ static int cxlmem_evict_batch(struct cxlmem_part *part, unsigned long pfn, int n
 		return 0;
 	if (migrate_device_range(src, pfn, n))
 		return n;
-	cxlmem_copy_home(part->d, src, dst, n, NULL, NULL);
+	if (lost)
+		cxlmem_copy_nothing(src, dst, n);
+	else
+		cxlmem_copy_home(part->d, src, dst, n, NULL, NULL);
 	migrate_device_pages(src, dst, n);
 	for (i = 0; i < n; i++)
 		if (src[i] & MIGRATE_PFN_MIGRATE)
 			atomic64_inc(&part->d->counters.evicted);
 	migrate_device_finalize(src, dst, n);
+	for (i = 0; lost && i < n; i++)
+		if (src[i] & MIGRATE_PFN_MIGRATE && dst[i])
+			cxlmem_poison(part->d, page_to_pfn(migrate_pfn_to_page(dst[i])));
 	return cxlmem_in_use(part, pfn, n);
 }
 
-/* Brings home what can move. Returns how many pages are still in use. */
-u64 cxlmem_evict_pass(struct cxlmem_part *part)
+static u64 cxlmem_evict_all(struct cxlmem_part *part, bool lost)
 {
 	unsigned long *src = kvcalloc(2 * CXLMEM_BATCH, sizeof(*src), GFP_KERNEL | __GFP_NOFAIL);
 	unsigned long pfn = PHYS_PFN(part->map.range.start), end = PHYS_PFN(part->map.range.end + 1);
 	u64 left = 0;
 
 	for (; pfn < end; pfn += CXLMEM_BATCH) {
-		left += cxlmem_evict_batch(part, pfn, min_t(unsigned long, CXLMEM_BATCH, end - pfn), src, src + CXLMEM_BATCH);
+		left += cxlmem_evict_batch(part, pfn, min_t(unsigned long, CXLMEM_BATCH, end - pfn), src, src + CXLMEM_BATCH, lost);
 		cond_resched();
 	}
 	kvfree(src);
 	trace_cxlmem_evict(part->d->index, left);
 	return left;
 }
+
+/* Brings home what can move. Returns how many pages are still in use. */
+u64 cxlmem_evict_pass(struct cxlmem_part *part)
+{
+	return cxlmem_evict_all(part, false);
+}
 EXPORT_SYMBOL_GPL(cxlmem_evict_pass);
+
+/* The same for memory that is lost: who touches such a page gets SIGBUS. */
+u64 cxlmem_evict_lost(struct cxlmem_part *part)
+{
+	return cxlmem_evict_all(part, true);
+}
 
 /*
  * Brings every page home. remove() cannot refuse: pages that somebody holds on to (a pin, a pipe) are waited for, with a line in the log each

@@ -197,6 +197,7 @@ static int cxlmem_hardware_init(struct cxlmem *d)
 		goto free_vectors;
 	}
 	pci_set_master(d->pdev);
+	pci_save_state(d->pdev);
 	mutex_lock(&d->engine_lock);
 	ret = cxlmem_engine_start(d->engine, d->base, d->dma_bus, CXLMEM_VECTOR);
 	if (ret)
@@ -279,10 +280,7 @@ static void cxlmem_remove(struct pci_dev *pdev)
 
 	cxlmem_debugfs_remove(d);
 	cxlmem_node_remove(d);
-	/* Calls that are under way end; those that come now get ENODEV. */
-	down_write(&d->gone);
-	d->dead = true;
-	up_write(&d->gone);
+	cxlmem_set_state(d, CXLMEM_GONE);
 	for (n = 0; atomic_read(&d->lent); n++) {
 		if (n % 10 == 0)
 			dev_warn(&pdev->dev, "another module uses the memory: unload cxlmem_hmm\n");
@@ -323,6 +321,7 @@ static struct pci_driver cxlmem_driver = {
 	.id_table = cxlmem_ids_table,
 	.probe = cxlmem_probe,
 	.remove = cxlmem_remove,
+	.err_handler = &cxlmem_error_handlers,
 	.dev_groups = cxlmem_groups,
 	.driver.pm = pm_sleep_ptr(&cxlmem_pm),
 };

@@ -193,6 +193,26 @@ impl NodeMigration {
     }
 }
 
+/// When pages move by themselves, by what the engine touches: [`DevFile::set_policy`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodePolicy {
+    /// To the device at this operation that touches a page, 1 to 4096.
+    pub in_after: u32,
+    /// Home after so many operations that did not, `in_after` to 2^24.
+    pub home_after: u32,
+    /// Who copies.
+    pub copy: CopyBy,
+}
+
+/// What a policy has moved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PolicyMoves {
+    /// Pages to the device.
+    pub to_device: u64,
+    /// Pages home.
+    pub to_host: u64,
+}
+
 /// Where one page is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PagePlace {
@@ -404,6 +424,85 @@ impl DevFile {
             all.on_device += args.on_device;
         }
         Ok(all)
+    }
+
+    /// Has the engine's operations of this open file move pages of `memory`; a policy that was set before is replaced.
+    ///
+    /// # Errors
+    /// [`Error::Size`] for more than 2^17 pages or none, [`Error::Parameter`], [`Error::Unaligned`], [`Error::Gone`], [`Error::System`].
+    pub fn set_policy(&self, memory: &[u8], policy: &NodePolicy) -> Result<()> {
+        aligned(memory, PAGE)?;
+        let pages = (memory.len() / PAGE) as u64;
+        if pages == 0 || pages > abi::MAX_POLICY_PAGES {
+            return Err(Error::Size {
+                what: "memory of a policy",
+                wanted: memory.len() as u64,
+                limit: abi::MAX_POLICY_PAGES * PAGE as u64,
+            });
+        }
+        for (what, value, least, limit) in [
+            ("in_after", policy.in_after, 1, 1 << 12),
+            (
+                "home_after, at least in_after",
+                policy.home_after,
+                policy.in_after,
+                1 << 24,
+            ),
+        ] {
+            if !(least..=limit).contains(&value) {
+                return Err(Error::Parameter {
+                    what,
+                    value: value.into(),
+                    limit: limit.into(),
+                });
+            }
+        }
+        let mut args = abi::Policy {
+            addr: memory.as_ptr() as u64,
+            npages: pages,
+            in_after: policy.in_after,
+            home_after: policy.home_after,
+            flags: if policy.copy == CopyBy::Cpu {
+                abi::MIGRATE_CPU_COPY as u32
+            } else {
+                0
+            },
+            ..Default::default()
+        };
+        // SAFETY: the call writes a `Policy`. What it will do changes where pages are, not what they hold, also when the memory is something else by then.
+        unsafe { self.call("CXLMEM_IOC_POLICY", abi::POLICY, &mut args) }
+    }
+
+    /// Ends the policy of this open file, if there is one. Pages stay where they are.
+    ///
+    /// # Errors
+    /// [`Error::Gone`], [`Error::System`].
+    pub fn clear_policy(&self) -> Result<()> {
+        // SAFETY: the call writes a `Policy`.
+        unsafe {
+            self.call(
+                "CXLMEM_IOC_POLICY",
+                abi::POLICY,
+                &mut abi::Policy::default(),
+            )
+        }
+    }
+
+    /// What the policy of this open file has moved.
+    ///
+    /// # Errors
+    /// [`Error::Gone`], [`Error::System`].
+    pub fn policy_moves(&self) -> Result<PolicyMoves> {
+        let mut args = abi::Policy {
+            flags: abi::POLICY_READ as u32,
+            ..Default::default()
+        };
+        // SAFETY: the call writes a `Policy`.
+        unsafe { self.call("CXLMEM_IOC_POLICY", abi::POLICY, &mut args) }?;
+        Ok(PolicyMoves {
+            to_device: args.moved_in,
+            to_host: args.moved_home,
+        })
     }
 
     /// The engine fills memory on the device with `pattern`. It begins and ends at lines of 64 bytes.

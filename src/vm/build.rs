@@ -34,6 +34,17 @@ for source in "$1"/*.c; do
     echo "compiling $name"
     gcc -O2 -g0 -std=gnu17 -Wall -Wextra -Werror -static -pthread -I/cxlmem/driver/kernel -o "$2/${name%.c}" "$source"
 done
+echo "compiling arena.c"
+mkdir "$2/lib"
+gcc -O2 -Wall -Wextra -Werror -shared -fPIC -fno-builtin-malloc -fno-builtin-calloc -I/cxlmem/driver/kernel -o "$2/lib/libcxlmem-arena.so" \
+    /cxlmem/driver/preload/arena.c -pthread
+# Real programs, with the libraries that they load.
+for program in sqlite3 zstd; do
+    cp "/usr/bin/$program" "$2/"
+    ldd "/usr/bin/$program" | sed -n 's/.*=> \(\/[^ ]*\).*/\1/p; s/^[[:space:]]*\(\/[^ ]*\) (.*/\1/p' | while read -r library; do
+        cp -Lu "$library" "$2/lib/"
+    done
+done
 tests=$3/tools/testing/selftests
 if [ -e "$tests/mm/hmm-tests.c" ]; then
     echo "compiling hmm-tests.c"
@@ -104,7 +115,11 @@ impl<'a> Build<'a> {
     /// # Errors
     /// What the compiler says.
     pub fn programs(&self) -> Result<()> {
-        let inputs = digest(workspace(), &["tests/guest", "driver/kernel"])?;
+        let inputs = digest(
+            workspace(),
+            &["tests/guest", "driver/kernel", "driver/preload"],
+        )?;
+        let inputs = format!("{inputs} {PROGRAMS}");
         let inputs = format!("{inputs} {}", digest(self.cache.dir(), &["selftests"])?);
         let results = [self.cache.path("guest")];
         self.stamps.step("programs", &inputs, &results, || {

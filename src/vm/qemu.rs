@@ -89,7 +89,9 @@ impl Machine {
             add("-device sp-mem,id=spm0,memdev=sp0,node=1");
         }
         if let Some(socket) = &self.socket {
-            add("-device pcie-root-port,id=rp0,bus=pcie.0,chassis=1,slot=1,pref64-reserve=2G");
+            // At 2.5 GT/s the port does not report whether its link is active; faster ones say that they do and never set the bit, so that the kernel
+            // gives up after a reset of the link.
+            add("-device pcie-root-port,id=rp0,bus=pcie.0,chassis=1,slot=1,pref64-reserve=2G,x-speed=2_5");
             let device = json!({
                 "driver": "vfio-user-pci",
                 "id": "cxlmem0",

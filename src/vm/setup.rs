@@ -21,7 +21,7 @@ const BACKPORTS: &str = "trixie-backports";
 const MIRROR: &str = "http://deb.debian.org/debian";
 const SECURITY: &str = "http://security.debian.org/debian-security";
 /// Compilers for the module and the guest's programs, and what an initramfs is made of.
-const PACKAGES: &str = "busybox-static,cpio,kmod,gcc,make,libc6-dev,rustc,cargo,rust-src,lld,ca-certificates,xz-utils,zstd";
+const PACKAGES: &str = "busybox-static,cpio,kmod,gcc,make,libc6-dev,rustc,cargo,rust-src,lld,ca-certificates,xz-utils,zstd,sqlite3";
 /// QEMU with its vfio-user client, and firmware.
 const EMULATOR: [&str; 3] = ["qemu-system-x86", "qemu-system-data", "seabios"];
 /// Kernel modules that suites load; unpacked for the initramfs with what they depend on. One that a kernel lacks is left out.

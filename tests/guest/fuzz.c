@@ -60,9 +60,10 @@ static unsigned call_of(void *p, size_t bytes)
 	struct cxlmem_migrate *m = p;
 	struct cxlmem_query *q = p;
 	struct cxlmem_operate *o = p;
+	struct cxlmem_policy *y = p;
 
 	memset(p, 0, bytes);
-	switch (pick(16)) {
+	switch (pick(17)) {
 	case 0:
 		return CXLMEM_IOC_INFO;
 	case 1:
@@ -89,6 +90,12 @@ static unsigned call_of(void *p, size_t bytes)
 			.arg = any64(), .arg2 = any64(),
 		};
 		return CXLMEM_IOC_OPERATE;
+	case 15:
+		*y = (struct cxlmem_policy){
+			.addr = any_address(), .npages = any_count(), .in_after = pick(3) ? 1 + pick(3) : any64(), .home_after = pick(3) ? 3 + pick(9) : any64(),
+			.flags = pick(8) ? ONE_OF(0, CXLMEM_MIGRATE_CPU_COPY, CXLMEM_POLICY_READ) : any64(), .reserved = pick(20) ? 0 : any64(),
+		};
+		return CXLMEM_IOC_POLICY;
 	default:
 		fill_random(p, bytes);
 		return pick(2) ? _IOC(pick(4), 'x', 0x80 + pick(8), pick(200)) : any64();

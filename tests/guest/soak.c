@@ -164,7 +164,11 @@ static void step(int *fd)
 		break;
 	case 9:
 		/* Away and back; moving threads find a hole. */
-		CHECK(mremap(at, pages * PAGE, pages * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, w.aside) == w.aside);
+		if (mremap(at, pages * PAGE, pages * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, w.aside) != w.aside) {
+			/* Several mappings by now: older kernels move only one at a time, and changed nothing. */
+			CHECK(errno == EFAULT);
+			break;
+		}
 		check_pages(w.aside, first, pages, "moved mapping");
 		CHECK(mremap(w.aside, pages * PAGE, pages * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, at) == at);
 		break;
@@ -215,6 +219,7 @@ static void test_soak(void)
 {
 	int fd = open_device(), status, binds = 0, kills = 0, report[2];
 	pid_t worker[WORKERS];
+	siginfo_t left = { 0 };
 	uint64_t state, next = 0, free_pages = stats_of(fd).pages;
 	long steps, all = 0;
 	double next_kill;
@@ -234,9 +239,10 @@ static void test_soak(void)
 	next = WORKERS;
 	while (now() < until - 1) {
 		usleep(500000 + below(&state, 1500000));
-		for (int n = 0; n < WORKERS; n++)
-			if (waitpid(worker[n], &status, WNOHANG) == worker[n])
-				FAIL("process %d ended early with %#x", n, status);
+		/* Nobody has left, unless the time was up meanwhile. */
+		for (int n = 0; n < WORKERS && now() < until; n++)
+			if (waitid(P_PID, worker[n], &left, WEXITED | WNOHANG | WNOWAIT) || (left.si_pid && now() < until))
+				FAIL("process %d ended early with %d", n, left.si_status);
 		unbind();
 		usleep(below(&state, 100000));
 		bind();

@@ -13,6 +13,7 @@ mod error;
 mod io;
 mod limits;
 mod migrate;
+mod policy;
 mod pool;
 mod ring;
 
@@ -23,6 +24,7 @@ pub use limits::Limits;
 pub use migrate::{
     Direction, FlushHost, Migrator, PageMove, PageResult, Step, LIST_BYTES, LIST_PAGES,
 };
+pub use policy::{PageHistory, Policy, Rule};
 pub use pool::{Extent, Holder, OwnerId, PagePool, PageSlot, PoolError};
 pub use ring::{Ring, RingMemory};
 

@@ -176,6 +176,11 @@ impl Ring {
         result
     }
 
+    /// The whole function was reset, by other means than the engine's registers: whatever it did has ended. [`Ring::start`] is next.
+    pub fn function_was_reset(&mut self) {
+        self.state = State::Stopped;
+    }
+
     fn reset(&self, hw: &mut (impl Hw + ?Sized)) -> Result<(), Error> {
         write(
             hw,

@@ -42,6 +42,35 @@ const QUARANTINED: u32 = 4;
 const NOT_TRIED: u32 = 5;
 const POISONED: u32 = 6;
 
+/// Names of the codes in [`Move`], without `CXLMEM_MOVE_`.
+pub const MOVE_CODES: &[(&str, u32)] = &[
+    ("DONE", DONE),
+    ("PENDING", PENDING),
+    ("FAILED", FAILED),
+    ("ABORTED", ABORTED),
+    ("QUARANTINED", QUARANTINED),
+    ("NOT_TRIED", NOT_TRIED),
+    ("POISONED", POISONED),
+];
+
+impl Move {
+    /// A page to copy.
+    pub fn pending(host: u64, device: u64) -> Move {
+        Move {
+            host,
+            device,
+            result: PENDING,
+            status: 0,
+        }
+    }
+
+    /// Name of the result's code.
+    pub fn code(&self) -> &'static str {
+        let known = MOVE_CODES.iter().find(|(_, code)| *code == self.result);
+        known.map_or("unknown", |(name, _)| name)
+    }
+}
+
 /// What the identity registers say: `struct cxlmem_identity`.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -205,7 +234,7 @@ pub unsafe extern "C" fn cxlmem_engine_stop(engine: *mut c_void) -> c_int {
     code(e.keep(stopped))
 }
 
-/// Starts a stopped engine again, after a reset of the function too.
+/// Starts the engine again after a reset of the function, also one that was stuck.
 ///
 /// # Safety
 /// As all functions here.
@@ -216,7 +245,10 @@ pub unsafe extern "C" fn cxlmem_engine_restart(engine: *mut c_void, hdm_base: u6
     let up =
         bringup::bring_up(&mut e.hw, hdm_base, false, Coherence::HostOnly, &e.limits).map(drop);
     let up = up.and_then(|()| match &mut e.ring {
-        Some(ring) => ring.start(&mut e.hw),
+        Some(ring) => {
+            ring.function_was_reset();
+            ring.start(&mut e.hw)
+        }
         None => Ok(()),
     });
     code(e.keep(up))

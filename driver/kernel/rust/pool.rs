@@ -18,6 +18,13 @@ pub struct Stats {
     quarantined: u64,
 }
 
+impl Stats {
+    /// Pages, free ones, quarantined ones.
+    pub fn counts(&self) -> (u64, u64, u64) {
+        (self.pages, self.free, self.quarantined)
+    }
+}
+
 /// Bytes for the table of a device with `pages` pages, pool object included.
 #[no_mangle]
 pub extern "C" fn cxlmem_pool_bytes(pages: usize) -> usize {

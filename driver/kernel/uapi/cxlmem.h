@@ -5,7 +5,7 @@
  * Addresses are virtual, of the caller; counts are of 4096-byte pages; reserved members are zero. A call that fails as a whole changes nothing
  * but what its results say. Every call needs the node opened for writing. Errors common to all: ENOTTY (no such call), EFAULT (a pointer),
  * EINVAL (a reserved member, an alignment, a count of 0 or more than CXLMEM_MAX_PAGES, an address beyond user space), ENODEV (the device is gone:
- * close the file).
+ * close the file), EAGAIN (it is being reset: try again).
  */
 #ifndef _UAPI_CXLMEM_H
 #define _UAPI_CXLMEM_H
@@ -84,7 +84,7 @@ enum cxlmem_opcode {
 };
 
 /*
- * An operation on memory whose pages are all on the device (else EXDEV: migrate first). `addr` and `bytes` are multiples of 64, at most 2 MiB;
+ * An operation on memory whose pages are all on the device (else EXDEV: migrate first, or set a policy). `addr` and `bytes` are multiples of 64, at most 2 MiB;
  * an atomic has `bytes` 8 and is aligned to 8.
  */
 struct cxlmem_operate {
@@ -99,6 +99,31 @@ struct cxlmem_operate {
 	/* Out: sum, checksum, or what the word was. */
 	__u64 result;
 	__u64 cycles;
+};
+
+/* Most pages that a policy covers. */
+#define CXLMEM_MAX_POLICY_PAGES (1UL << 17)
+/* Flag of struct cxlmem_policy beside CXLMEM_MIGRATE_CPU_COPY: change nothing, tell what is set. */
+#define CXLMEM_POLICY_READ (1U << 2)
+
+/*
+ * Pages that CXLMEM_IOC_OPERATE on this open file moves by itself, for the process that set this: to the device at the `in_after`th operation that
+ * touches them (an operation before that is EXDEV as without), home after `home_after` operations that did not. What the CPU does with a device
+ * page cannot be seen, and does not count. One policy a file, none at first; a new one replaces it.
+ */
+struct cxlmem_policy {
+	__u64 addr;
+	/* At most CXLMEM_MAX_POLICY_PAGES; 0: no policy. */
+	__u64 npages;
+	/* 1 to 4096. */
+	__u32 in_after;
+	/* in_after to 2^24. */
+	__u32 home_after;
+	__u32 flags;
+	__u32 reserved;
+	/* Out: pages that it has moved. */
+	__u64 moved_in;
+	__u64 moved_home;
 };
 
 /* Where the memory comes from. */
@@ -139,5 +164,6 @@ struct cxlmem_stats {
 #define CXLMEM_IOC_QUERY _IOWR('x', 0x82, struct cxlmem_query)
 #define CXLMEM_IOC_OPERATE _IOWR('x', 0x83, struct cxlmem_operate)
 #define CXLMEM_IOC_STATS _IOR('x', 0x84, struct cxlmem_stats)
+#define CXLMEM_IOC_POLICY _IOWR('x', 0x85, struct cxlmem_policy)
 
 #endif

@@ -57,6 +57,17 @@ structures! {
         result: u64,
         cycles: u64,
     }
+    /// Argument of [`POLICY`].
+    Policy "cxlmem_policy" {
+        addr: u64,
+        npages: u64,
+        in_after: u32,
+        home_after: u32,
+        flags: u32,
+        reserved: u32,
+        moved_in: u64,
+        moved_home: u64,
+    }
     /// Result of [`INFO`].
     Info "cxlmem_info" {
         abi: u32,
@@ -115,6 +126,8 @@ values! {
     OP_CRC32C "CXLMEM_OP_CRC32C" = 5;
     OP_FETCH_ADD "CXLMEM_OP_FETCH_ADD" = 8;
     OP_COMPARE_SWAP "CXLMEM_OP_COMPARE_SWAP" = 9;
+    MAX_POLICY_PAGES "CXLMEM_MAX_POLICY_PAGES" = 1 << 17;
+    POLICY_READ "CXLMEM_POLICY_READ" = 1 << 2;
     MEMORY_SPM "CXLMEM_MEMORY_SPM" = 0;
     MEMORY_BAR "CXLMEM_MEMORY_BAR" = 1;
 }
@@ -142,6 +155,7 @@ calls! {
     QUERY "CXLMEM_IOC_QUERY" = READ | WRITE, 0x82, Query;
     OPERATE "CXLMEM_IOC_OPERATE" = READ | WRITE, 0x83, Operate;
     STATS "CXLMEM_IOC_STATS" = READ, 0x84, Stats;
+    POLICY "CXLMEM_IOC_POLICY" = READ | WRITE, 0x85, Policy;
 }
 
 #[cfg(test)]
@@ -199,8 +213,11 @@ mod tests {
         assert_eq!(ours, found);
     }
 
+    /// Bytes, and of each member name, offset and bytes.
+    type Layout = (usize, Vec<(String, usize, usize)>);
+
     /// Structures of the header, laid out by the rules of C.
-    fn laid_out(header: &str) -> BTreeMap<String, (usize, Vec<(String, usize, usize)>)> {
+    fn laid_out(header: &str) -> BTreeMap<String, Layout> {
         let mut all = BTreeMap::new();
         for part in header.split("\nstruct ").skip(1) {
             let (name, rest) = part.split_once(" {").unwrap();

@@ -313,12 +313,18 @@ fn a_lock_word_keeps_threads_and_the_engine_apart() {
     // What the lock guards: changed by a load and a store, on the lock's page and elsewhere. Able to fail: see `both`.
     const GUARDED: [usize; 2] = [9 * LINE, PAGE];
     both("full", 2, |shared, end| {
+        // Turns had: nobody gets ahead of the others, however they are scheduled.
+        let (by_threads, by_engine) = (&AtomicU64::new(0), &AtomicU64::new(0));
+        let behind = |of: &'static str, turns: &AtomicU64, turn| {
+            wait(of, end, || Ok(turns.load(Ordering::Relaxed) >= turn))
+        };
         std::thread::scope(|scope| {
             let thread = |id: u64| {
                 move || {
                     let word = |at| shared.word(at).unwrap();
                     let (taken, else_) = (Ordering::Acquire, Ordering::Relaxed);
-                    for _ in 0..TURNS {
+                    for turn in 0..TURNS {
+                        behind("the engine", by_engine, turn)?;
                         wait("the lock", end, || {
                             let lock = word(LOCK).compare_exchange(0, id + 1, taken, else_);
                             Ok(lock.is_ok())
@@ -329,7 +335,7 @@ fn a_lock_word_keeps_threads_and_the_engine_apart() {
                             word(at).store(old + 1, Ordering::Relaxed);
                         }
                         word(LOCK).store(0, Ordering::Release);
-                        std::thread::sleep(Duration::from_micros(200));
+                        by_threads.fetch_add(1, Ordering::Relaxed);
                     }
                     Ok::<(), String>(())
                 }
@@ -340,7 +346,8 @@ fn a_lock_word_keeps_threads_and_the_engine_apart() {
                 was.map(|was| was.value == old).map_err(|e| e.to_string())
             };
             let engine = || {
-                for _ in 0..TURNS {
+                for turn in 0..TURNS {
+                    behind("the threads", by_threads, turn)?;
                     wait("the lock", end, || swap(LOCK, 0, 99))?;
                     for at in GUARDED {
                         let old = load(shared, at)?;
@@ -351,10 +358,12 @@ fn a_lock_word_keeps_threads_and_the_engine_apart() {
                     if !swap(LOCK, 99, 0)? {
                         return Err("the engine's lock was broken".into());
                     }
+                    by_engine.fetch_add(1, Ordering::Relaxed);
                 }
                 Ok(())
             };
             let locked = engine();
+            by_engine.store(TURNS, Ordering::Relaxed);
             let others: Result<Vec<()>, _> =
                 threads.into_iter().map(|t| t.join().unwrap()).collect();
             others.map(drop).and(locked)

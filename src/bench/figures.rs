@@ -161,6 +161,9 @@ catalogue! {
     NODE_BANDWIDTH_RATIO "node.bandwidth.<pass>.ratio" "x" MeasuredHere None, "`node.bandwidth.<pass>.bytes_per_s` / `dram.bandwidth.<pass>.bytes_per_s` of the same run";
     NODE_MIGRATE_PAGES "node.migrate.<way>.<copy>.pages_per_s.<size>" "pages/s" MeasuredHere None, "4 KiB pages moved a second by the kernel's driver: one system call from start to end, median of the trips";
     NODE_MIGRATE_CYCLES "node.migrate.<way>.engine.cycles_per_page.<size>" "cycles" Simulated None, "the engine's cycles for the copy alone, a page: what the driver gives for the call, fewest of the trips";
+    NODE_ENGINE "node.engine.<op>.bytes_per_cycle" "B/cycle" Simulated None, "the engine's work on memory of this process on the device, 64 KiB: bytes by the cycles that the driver gives for the call";
+    NODE_ATOMIC "node.engine.<op>.cycles" "cycles" Simulated None, "an atomic of the engine on a word of this process on the device: cycles that the driver gives for the call, fewest of eight";
+    NODE_ENGINE_INTACT "node.engine.intact" "1" Simulated is(1.0), "1 if the engine's operations on memory of this process gave what the CPU computes, were refused for memory at home, and with a policy brought the pages themselves; else 0";
     NODE_MIGRATE_INTACT "node.migrate.intact" "1" MeasuredHere is(1.0), "1 if every page of the file moved there and home each time (results, residency and counters say so) and what was read back was what was last written; else 0";
     READ_SHARE "read.saturated.share" "1" Simulated min(0.9), "reads only, saturated: data slots a cycle, as a share of the lower of the slot format's and the memory's bound, in the direction that comes closest to its own";
     WRITE_SHARE "write.saturated.share" "1" Simulated min(0.9), "writes only, saturated: as `read.saturated.share`";
@@ -434,7 +437,8 @@ fn markdown() -> String {
          \x20 (`value` is null, and `what` ends with the reason). Wall-clock time of the simulator is never shown as a latency.\n\
          * `target` is a number or null, `sense` says how it is meant, `holds` whether the value reaches it (null without target or value).\n\
          * In ids, `<config>` is a configuration, `<set>` and `<size>` are bytes (`16KiB`, `4MiB`), `<mix>` is `read`, `write`, `mix21` or `mix11`,\n\
-         \x20 `<way>` is `to_device` or `to_host`, `<copy>` is `engine` or `cpu`, `<pass>` is `read`, `write` or `copy`, `<place>` is `host` or `device`, `<stage>` is a stage of the pipeline.\n\n\
+         \x20 `<way>` is `to_device` or `to_host`, `<copy>` is `engine` or `cpu`, `<pass>` is `read`, `write` or `copy`,\n\
+         \x20 `<op>` is `fill`, `sum`, `crc`, `fetch_add` or `compare_swap`, `<place>` is `host` or `device`, `<stage>` is a stage of the pipeline.\n\n\
          | Id | Unit | Class | Target | What |\n|---|---|---|---|---|\n",
     );
     for k in CATALOGUE {

@@ -413,7 +413,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// CRC-32C (Castagnoli, reflected, inverted in and out), going on from `crc`, as the engine's.
-fn crc32c(crc: u32, data: &[u8]) -> u32 {
+pub fn crc32c(crc: u32, data: &[u8]) -> u32 {
     let bit = |crc: u32, _| (crc >> 1) ^ if crc & 1 == 1 { 0x82F6_3B78 } else { 0 };
     !data
         .iter()

@@ -301,6 +301,9 @@ pub fn run(args: Args) -> Result<()> {
         }
         if let Some(file) = &file {
             intact = node::migrate(&mut bench, &node, file, limit)?;
+            if intact.is_ok() {
+                intact = node::engine(&mut bench, &node)?;
+            }
         }
         bench.node = Some(node);
     } else {

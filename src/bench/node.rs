@@ -2,10 +2,11 @@
 //!
 //! Nothing is measured that is not there: before and after each measurement every page is asked for.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
-use cxlmem_driver::devfile::{Backing, CopyBy, DevFile, Memory};
+use cxlmem_driver::devfile::{Backing, CopyBy, DevFile, Memory, NodePolicy};
 use cxlmem_driver::Side;
 
 use super::dram::{self, Cycle};
@@ -30,6 +31,8 @@ const QUICK_SETS: &[u64] = &[16 << 10, 1 << 20, 16 << 20];
 const ENGINE_LIMIT: u64 = 4 << 20;
 /// Bytes that the engine moves in a cycle at best.
 const ENGINE_WIDTH: u64 = 16;
+/// Bytes that the engine's operations work on.
+const OPERAND: usize = 64 << 10;
 /// Rounds of a bandwidth, home and device in turns.
 const ROUNDS: u64 = 5;
 /// Passes over the memory in a round.
@@ -222,6 +225,97 @@ pub fn bandwidth(b: &mut Bench, node: &DevFile) -> Result<()> {
         ROUNDS * PASSES
     ));
     b.note("bandwidth: slots, credits and bounds of the link are not observable here; `--target sim` has them");
+    Ok(())
+}
+
+/// The engine's operations on memory of this process, checked against the CPU's. The inner result is the verdict.
+pub fn engine(b: &mut Bench, node: &DevFile) -> Result<Result<()>> {
+    let verdict = operations(b, node);
+    let is_intact = f64::from(u8::from(verdict.is_ok()));
+    b.figures.add(&figures::NODE_ENGINE_INTACT, &[], is_intact);
+    Ok(verdict.context("the engine's operations"))
+}
+
+fn operations(b: &mut Bench, node: &DevFile) -> Result<()> {
+    let mut memory = Memory::new(OPERAND, Backing::Small)?;
+    let mut rng = b.rng(9);
+    memory
+        .as_mut_slice()
+        .chunks_mut(64)
+        .for_each(|line| line.copy_from_slice(&rng.line()));
+    let refused = node.sum64(memory.as_slice());
+    ensure!(
+        matches!(refused, Err(cxlmem_driver::Error::OffDevice)),
+        "the engine worked on memory at home: {refused:?}"
+    );
+    // With a policy the first operation is refused as without one, and the second brings the pages.
+    let policy = NodePolicy {
+        in_after: 2,
+        home_after: 1 << 20,
+        copy: CopyBy::Cpu,
+    };
+    node.set_policy(memory.as_slice(), &policy)?;
+    let refused = node.sum64(memory.as_slice());
+    ensure!(
+        matches!(refused, Err(cxlmem_driver::Error::OffDevice)),
+        "the policy moved pages at the first touch: {refused:?}"
+    );
+    let wanted = sum64(memory.as_slice());
+    let sum = node.sum64(memory.as_slice()).context("with a policy")?;
+    same("sum", sum.value, wanted)?;
+    let moves = node.policy_moves()?;
+    same(
+        "pages that the policy moved",
+        moves.to_device,
+        OPERAND as u64 / PAGE,
+    )?;
+    node.clear_policy()?;
+    resident(node, memory.as_slice(), Side::Device)?;
+    let crc = node.crc32c(memory.as_slice(), 0)?;
+    same(
+        "CRC-32C",
+        crc.value,
+        migrate::crc32c(0, memory.as_slice()).into(),
+    )?;
+    let pattern = rng.next_u64();
+    let fill = node.fill(memory.as_mut_slice(), pattern)?;
+    let is_filled = memory
+        .as_slice()
+        .chunks(8)
+        .all(|w| w == pattern.to_le_bytes());
+    ensure!(
+        is_filled,
+        "the engine's fill left other words than {pattern:#x}"
+    );
+    for (name, result) in [("fill", fill), ("sum", sum), ("crc", crc)] {
+        let rate = OPERAND as f64 / result.cycles.max(1) as f64;
+        b.figures.add(&figures::NODE_ENGINE, &[name], rate);
+    }
+    // SAFETY: memory begins at a page, is longer than a word, and nobody else uses it while this borrow lives.
+    let word = unsafe { AtomicU64::from_ptr(memory.as_ptr().cast()) };
+    let (mut add, mut swap) = (u64::MAX, u64::MAX);
+    for n in 0..8 {
+        let was = word.load(Ordering::SeqCst);
+        let one = node.fetch_add(word, n)?;
+        same("word before the addition", one.value, was)?;
+        let now = was.wrapping_add(n);
+        same("word after the addition", word.load(Ordering::SeqCst), now)?;
+        // Every other one expects what is not there.
+        let two = node.compare_swap(word, now.wrapping_add(n % 2), !now)?;
+        same("word before the exchange", two.value, now)?;
+        let then = if n % 2 == 0 { !now } else { now };
+        same("word after the exchange", word.load(Ordering::SeqCst), then)?;
+        (add, swap) = (add.min(one.cycles), swap.min(two.cycles));
+    }
+    b.figures
+        .add(&figures::NODE_ATOMIC, &["fetch_add"], add as f64);
+    b.figures
+        .add(&figures::NODE_ATOMIC, &["compare_swap"], swap as f64);
+    resident(node, memory.as_slice(), Side::Device).context("after the operations")
+}
+
+fn same(what: &str, found: u64, wanted: u64) -> Result<()> {
+    ensure!(found == wanted, "{what}: {found:#x}, not {wanted:#x}");
     Ok(())
 }
 

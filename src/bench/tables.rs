@@ -164,6 +164,12 @@ pub fn grids(b: &Bench) -> Vec<Grid> {
         ),
         Grid::of(
             f,
+            &format!("The engine's work on memory of this process ({})", f.cycles_label()),
+            "operation",
+            &[(&figures::NODE_ENGINE, &[], "bytes/cycle"), (&figures::NODE_ATOMIC, &[], "cycles each")],
+        ),
+        Grid::of(
+            f,
             &format!("Migration of 4 KiB pages by the kernel's driver, pages/s ({}); cycles/page of the engine's copy ({})", f.time_label(), f.cycles_label()),
             "size",
             &[

@@ -111,6 +111,10 @@ between node.migrate.to_host.cpu.pages_per_s.256KiB emulated 100 1e7
 # 16 bytes a cycle at best.
 between node.migrate.to_device.engine.cycles_per_page.256KiB simulated 256 5000
 between node.migrate.to_host.engine.cycles_per_page.256KiB simulated 256 5000
+between node.engine.intact simulated 1 1
+between node.engine.sum.bytes_per_cycle simulated 1 16
+between node.engine.fill.bytes_per_cycle simulated 1 16
+between node.engine.fetch_add.cycles simulated 4 2000
 same all_home "free pages" "$(cat "$memory/free_pages")" "$all"
 
 says no_node 1 "there is no /dev/cxlmem7: load the driver's module" cxlmem bench latency --target dev:/dev/cxlmem7

@@ -214,6 +214,11 @@ impl<'a> Counter<'a> {
     /// [`Hidden`], and those of reading.
     pub fn count(&mut self, mapping: &Mapping, mut step: impl FnMut(u64)) -> Result<Count> {
         let mut count = Count::default();
+        // The kernel's half of the addresses: vsyscall, which is no memory of the process.
+        if mapping.start >= 1 << 63 {
+            step(mapping.pages());
+            return Ok(count);
+        }
         let mut at = mapping.start;
         while at < mapping.end {
             let (found, next) = self.populated(at, mapping.end)?;
@@ -483,6 +488,18 @@ mod tests {
             match counter.count(stack, |_| ()) {
                 Ok(count) => assert!((1..=stack.pages()).contains(&count.present()), "{count:?}"),
                 Err(e) => assert!(e.is::<Hidden>(), "{e:#}"),
+            }
+            let at = |start: u64, pages: u64| Mapping {
+                start,
+                end: start + pages * PAGE,
+                ..mapping(0)
+            };
+            let vsyscall = counter.count(&at(0xFFFF_FFFF_FF60_0000, 1), |_| ());
+            assert_eq!(vsyscall.unwrap(), Count::default());
+            // 16 TiB in which nothing is are behind at once where the kernel can tell; else it would take minutes.
+            if counter.can_scan {
+                let nothing = counter.count(&at(1 << 45, 1 << 32), |_| ());
+                assert_eq!(nothing.unwrap(), Count::default());
             }
         }
     }

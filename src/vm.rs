@@ -8,6 +8,7 @@ mod host;
 mod initramfs;
 mod log;
 mod machine;
+mod parallel;
 mod qemu;
 mod results;
 mod setup;
@@ -163,6 +164,9 @@ struct TestArgs {
     /// Suite by name, more than once for several [default: all]
     #[arg(long, value_name = "NAME")]
     suite: Vec<String>,
+    /// Guests at a time [default: as many as there are processors, if there is memory for them]
+    #[arg(long, value_name = "N", value_parser = guests)]
+    jobs: Option<usize>,
     /// Run the long suites too, and the long form of others
     #[arg(long)]
     long: bool,
@@ -177,6 +181,15 @@ fn series(text: &str) -> Result<String, String> {
         Some(s) if s == text => Ok(s),
         _ => Err("give major and minor number, such as 7.3".into()),
     }
+}
+
+/// Reads a number of guests.
+fn guests(text: &str) -> Result<usize, String> {
+    let fits = |n: &usize| (1..=64).contains(n);
+    text.parse()
+        .ok()
+        .filter(fits)
+        .ok_or_else(|| "give a number from 1 to 64".into())
 }
 
 /// Carries out `cxlmem vm`.
@@ -303,28 +316,30 @@ fn run_suites(args: &TestArgs) -> Result<()> {
     }
     need_server(args.machine.no_device)?;
     let space = Space::probe()?;
-    let mut runs = Vec::new();
+    let mut guests = Vec::new();
     for series in &kernels {
         build(&cache, &space, series)?;
         for suite in &suites {
-            let modes = suite
-                .modes
-                .iter()
-                .filter(|m| args.mode.is_none_or(|a| a == **m));
-            for mode in modes {
-                let run = run_suite(args, &cache, &space, suite, series, *mode)?;
-                let (count, failed) = (Count::of(std::slice::from_ref(&run)), "; see the table");
-                let hint = if count.failed > 0 { failed } else { "" };
-                eprintln!(
-                    "{} {series} {}: {count}, {:.1} s{hint}",
-                    suite.name,
-                    mode.name(),
-                    run.seconds
-                );
-                runs.push(run);
-            }
+            let modes = suite.modes.iter();
+            let modes = modes.filter(|m| args.mode.is_none_or(|a| a == **m));
+            guests.extend(modes.map(|mode| (suite, series, *mode)));
         }
     }
+    let at_once = args
+        .jobs
+        .unwrap_or_else(|| parallel::fitting_guests(args.machine.memory_mib));
+    let runs = parallel::at_once(at_once, &guests, |(suite, series, mode)| {
+        let run = run_suite(args, &cache, &space, suite, series, *mode)?;
+        let (count, failed) = (Count::of(std::slice::from_ref(&run)), "; see the table");
+        let hint = if count.failed > 0 { failed } else { "" };
+        eprintln!(
+            "{} {series} {}: {count}, {:.1} s{hint}",
+            suite.name,
+            mode.name(),
+            run.seconds
+        );
+        Ok(run)
+    })?;
     let count = Count::of(&runs);
     let is_json = cli::is_stdout(args.json.as_deref());
     cli::say!(is_json, "{}\n{count}", test::table(&runs));

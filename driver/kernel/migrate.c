@@ -332,7 +332,12 @@ static int cxlmem_migrate_batch(struct cxlmem *d, unsigned long start, int n, st
 	int pass, busy = n, i;
 
 	for (pass = 0; pass < CXLMEM_PASSES && busy; pass++) {
-		int looked = cxlmem_migrate_pass(d, start, n, args, b);
+		int looked;
+
+		/* A process that is on its way out may hold its pages until its TLB flush is done. */
+		if (pass)
+			usleep_range(100, 200);
+		looked = cxlmem_migrate_pass(d, start, n, args, b);
 
 		if (looked < 0)
 			return looked;

@@ -1,6 +1,7 @@
 //! Starts the device server and QEMU, waits for the guest's end, and ends what is left.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -79,6 +80,7 @@ struct RunFolder {
 impl RunFolder {
     fn new(cache: &Cache) -> Result<RunFolder> {
         let all = cache.path("run");
+        std::fs::create_dir_all(&all).with_context(|| format!("cannot make {}", all.display()))?;
         // What a killed command left.
         for entry in std::fs::read_dir(&all).into_iter().flatten().flatten() {
             let name = entry.file_name();
@@ -95,10 +97,11 @@ impl RunFolder {
         let pid = std::process::id();
         for n in 0.. {
             let path = all.join(format!("{pid}-{n}"));
-            if !path.exists() {
-                std::fs::create_dir_all(&path)
-                    .with_context(|| format!("cannot make {}", path.display()))?;
-                return Ok(RunFolder { path, keep: false });
+            // Several guests begin at the same time: who makes the folder has it.
+            match std::fs::create_dir(&path) {
+                Ok(()) => return Ok(RunFolder { path, keep: false }),
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(e).with_context(|| format!("cannot make {}", path.display())),
             }
         }
         bail!("no name is left in {}", all.display());

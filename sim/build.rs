@@ -158,7 +158,7 @@ fn run() -> Result<()> {
         };
         Ok(Model { archive, sources })
     })?;
-    let runtime = Archive::new(&cache, "runtime", &stamp);
+    let runtime = Archive::new(&cache, "portable_runtime", &stamp);
 
     // All C++ in one pool, the long compilations first so that the pool ends evenly.
     let mut jobs: Vec<PathBuf> = models.iter().flat_map(|m| m.sources.clone()).collect();
@@ -169,7 +169,11 @@ fn run() -> Result<()> {
     }
     jobs.sort_by_key(|j| tool::is_slow(j));
     tool::parallel(jobs, |source: PathBuf| {
-        compiler.compile(&source, &object(&out, &source))
+        let object = object(&out, &source);
+        match runtime_sources.contains(&source) {
+            true => compiler.compile_portable(&source, &object),
+            false => compiler.compile(&source, &object),
+        }
     })?;
     let missing = models
         .iter()

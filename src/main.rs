@@ -9,6 +9,7 @@ mod cli;
 mod flit;
 mod hdl;
 mod list;
+mod pages;
 mod serve;
 mod sim;
 mod target;
@@ -24,6 +25,7 @@ Examples:
   cxlmem hdl lint                                 every gate, every configuration
   cxlmem hdl synth --config full --seeds 1,2,3    area and speed
   cxlmem vm test                                  Linux in an emulated machine that holds the simulated device
+  cxlmem pages 1234                               which pages of a process are on a device
 
 Every subcommand's --help has more. --json FILE writes JSON, and --json - prints it; `flit decode` always prints.
 
@@ -47,6 +49,8 @@ enum Command {
     Hdl(hdl::Args),
     /// List devices, regions, links and errors
     List(list::Args),
+    /// Show where the pages of a process are: on a device, in memory, swapped
+    Pages(pages::Args),
     /// Be a device of a virtual machine
     Serve(serve::Args),
     /// Drive the simulated controller
@@ -112,6 +116,7 @@ fn main() -> ExitCode {
         Command::Flit(args) => flit::run(args),
         Command::Hdl(args) => hdl::run(args),
         Command::List(args) => list::run(args),
+        Command::Pages(args) => pages::run(&args),
         Command::Serve(args) => serve::run(args),
         Command::Sim(args) => sim::run(args),
         Command::Vm(args) => vm::run(args),

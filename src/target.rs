@@ -1,5 +1,6 @@
 //! What `--target` names: the simulator as a transport of the driver.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -50,14 +51,41 @@ impl SimTarget {
     }
 }
 
-/// Refuses every target but the simulator: nothing else is there yet.
-pub fn check(target: &str) -> Result<()> {
-    match target.split(':').next() {
-        Some("sim") if target == "sim" => Ok(()),
-        Some("serial" | "dev") => {
-            usage!("target `{target}`: boards and device files are not supported yet; use `--target sim`")
+/// What `--target` names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The simulator, inside this program.
+    Sim,
+    /// A device of this machine's kernel, by its node.
+    Node(PathBuf),
+}
+
+/// Reads a target.
+///
+/// # Errors
+/// [`crate::cli::Usage`], with the targets that there are.
+pub fn parse(target: &str) -> Result<Target> {
+    match target.split_once(':') {
+        None if target == "sim" => Ok(Target::Sim),
+        Some(("dev", "")) => usage!("target `dev:`: give the device's node too, such as `dev:/dev/cxlmem0`"),
+        Some(("dev", path)) => Ok(Target::Node(path.into())),
+        Some(("serial", _)) => {
+            usage!("target `{target}`: boards are not supported yet; use `--target sim` or `dev:PATH`")
         }
-        _ => usage!("unknown target `{target}`: the only one so far is `sim`"),
+        _ => usage!("unknown target `{target}`: there are `sim`, and `dev:PATH` for a device of this machine's kernel"),
+    }
+}
+
+/// Refuses every target but the simulator, for what needs one.
+///
+/// # Errors
+/// As [`parse`].
+pub fn check(target: &str) -> Result<()> {
+    match parse(target)? {
+        Target::Sim => Ok(()),
+        Target::Node(_) => {
+            usage!("target `{target}` is for `cxlmem bench` alone: use `--target sim` here")
+        }
     }
 }
 
@@ -297,8 +325,16 @@ mod tests {
     }
 
     #[test]
-    fn only_the_simulator_is_a_target() {
+    fn targets_are_read_and_others_refused() {
         check("sim").unwrap();
+        assert_eq!(
+            parse("dev:/dev/cxlmem0").unwrap(),
+            Target::Node("/dev/cxlmem0".into())
+        );
+        assert!(parse("dev:")
+            .unwrap_err()
+            .to_string()
+            .contains("dev:/dev/cxlmem0"));
         for bad in [
             "serial:/dev/ttyUSB0",
             "dev:/dev/cxlmem0",

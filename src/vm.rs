@@ -315,7 +315,8 @@ fn build(cache: &Cache, space: &Space, series: &str) -> Result<()> {
     let _lock = cache.lock()?;
     let build = Build::new(cache, space);
     build.module(series)?;
-    build.programs()
+    build.programs()?;
+    build.tool()
 }
 
 fn run_suites(args: &TestArgs) -> Result<()> {

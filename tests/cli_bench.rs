@@ -97,7 +97,44 @@ fn bad_input_is_refused_with_the_next_step() {
         (
             2,
             vec!["bench", "all", "--target", "serial:/dev/ttyUSB0"],
-            vec!["not supported yet", "--target sim"],
+            vec!["not supported yet", "--target sim", "dev:PATH"],
+        ),
+        (
+            1,
+            vec!["bench", "latency", "--target", "dev:/dev/cxlmem-none"],
+            vec!["there is no /dev/cxlmem-none", "cxlmem vm run"],
+        ),
+        (
+            1,
+            vec!["bench", "latency", "--target", "dev:/dev/null"],
+            vec!["not a cxlmem device"],
+        ),
+        (
+            2,
+            vec!["bench", "latency", "--target", "dev:"],
+            vec!["dev:/dev/cxlmem0"],
+        ),
+        (
+            2,
+            vec![
+                "bench",
+                "all",
+                "--target",
+                "dev:/dev/null",
+                "--config",
+                "full",
+            ],
+            vec!["its own configuration"],
+        ),
+        (
+            2,
+            vec!["bench", "locality", "--target", "dev:/dev/null"],
+            vec!["--target sim"],
+        ),
+        (
+            1,
+            vec!["pages", "1073741824"],
+            vec!["no process 1073741824"],
         ),
         (
             2,

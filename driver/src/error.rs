@@ -2,6 +2,7 @@
 
 use crate::transport::TransportError;
 use cxlmem_driver_core as core;
+use std::path::PathBuf;
 use thiserror::Error;
 
 /// Result of a driver call.
@@ -165,6 +166,51 @@ pub enum Error {
         /// What to change.
         advice: &'static str,
     },
+    /// There is no such node.
+    #[error("there is no {}: load the driver's module (insmod cxlmem.ko), or use a guest that has device and module (cxlmem vm run)", path.display())]
+    NoNode {
+        /// The node's path.
+        path: PathBuf,
+    },
+    /// This user may not open the node.
+    #[error("{} may not be opened by this user: it is root's, mode 0600; run as root, or have root change its owner", path.display())]
+    NodePermission {
+        /// The node's path.
+        path: PathBuf,
+    },
+    /// A path that is something else.
+    #[error("{} is not a cxlmem device: {reason}; /sys/class/cxlmem lists those that are there", path.display())]
+    NotNode {
+        /// The path.
+        path: PathBuf,
+        /// What it is.
+        reason: String,
+    },
+    /// The module is of another version.
+    #[error("{} has version {found} of the interface, this program knows {known}: build module and program from the same sources", path.display())]
+    NodeVersion {
+        /// The node's path.
+        path: PathBuf,
+        /// The module's version.
+        found: u32,
+        /// This program's.
+        known: u32,
+    },
+    /// The module was unbound from the device.
+    #[error("the device behind {} is gone: it was unbound or removed; bind it and open the node again", path.display())]
+    Gone {
+        /// The node's path.
+        path: PathBuf,
+    },
+    /// The device is being reset.
+    #[error("the device behind {} is being reset; try again", path.display())]
+    Resetting {
+        /// The node's path.
+        path: PathBuf,
+    },
+    /// The engine works on device memory only.
+    #[error("a page of the memory is not on the device; migrate it there first")]
+    OffDevice,
     /// A system call failed.
     #[error("{call}: {source}")]
     System {

@@ -19,9 +19,12 @@
 //! With [`Options::device_coherent`] the device snoops: threads of the program and the engine work on the same page of a region at the same time
 //! ([`CoherentRegion::share`]).
 //!
+//! On Linux with the module, [`devfile::DevFile`] is a device whose memory the kernel itself hands out: ordinary memory whose pages migrate.
+//!
 //! The logic itself (page pool, command ring, migrations, bounded waits) is `cxlmem-driver-core`, which the kernel module shares.
 
 pub mod config;
+pub mod devfile;
 mod device;
 mod error;
 pub mod region;

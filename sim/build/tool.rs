@@ -195,10 +195,26 @@ impl Compiler {
         })
     }
 
-    /// Compiles one file: code that runs every cycle at -O3, constructors and the like (`Slow`) at -O1.
+    /// Compiles one file of a model: code that runs every cycle at -O3, constructors and the like (`Slow`) at -O1.
     pub fn compile(&self, source: &Path, object: &Path) -> Result<()> {
+        self.compile_with(source, object, &[])
+    }
+
+    /// Compiles one file of the runtime, for any processor of the kind: its constructors run in every program that a model is linked into, also on a
+    /// machine that runs no model, such as the guest of `cxlmem vm`.
+    pub fn compile_portable(&self, source: &Path, object: &Path) -> Result<()> {
+        let is_native = self.base.iter().any(|f| f == "-march=native");
+        let portable = is_native && cfg!(target_arch = "x86_64");
+        self.compile_with(
+            source,
+            object,
+            if portable { &["-march=x86-64"] } else { &[] },
+        )
+    }
+
+    fn compile_with(&self, source: &Path, object: &Path, more: &[&str]) -> Result<()> {
         let mut command = Command::new(&self.command);
-        command.args(&self.base);
+        command.args(&self.base).args(more);
         command
             .arg(if is_slow(source) { "-O1" } else { self.level })
             .arg("-c")

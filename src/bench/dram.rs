@@ -6,15 +6,13 @@
 //!
 //! Where the system allows it the memory is backed by huge pages; else large sets also measure address translation. The figure says which.
 
-use std::alloc::{alloc, dealloc, Layout};
 use std::time::{Duration, Instant};
 
+use cxlmem_driver::devfile::{Backing, Memory};
 use cxlmem_sim::rng::Rng;
 
 /// Bytes of a line.
 const LINE: usize = 64;
-/// Size of a huge page, and the alignment of a working set.
-const HUGE: usize = 2 << 20;
 /// Fewest loads of a repeat.
 const STEPS: u64 = 1 << 12;
 
@@ -64,48 +62,59 @@ impl Chase {
     }
 }
 
-/// Results of one working set.
+/// Both walks through one working set.
 #[derive(Clone, Copy, Debug)]
-pub struct Latency {
+pub struct Walks {
     /// Loads.
     pub read: Chase,
     /// Load and store.
     pub write: Chase,
-    /// Share of the set in huge pages; none if the system does not tell.
-    pub huge_share: Option<f64>,
 }
 
 /// A working set linked into one random cycle.
-struct Cycle {
+pub struct Cycle {
+    memory: Memory,
     nodes: *mut Node,
     count: usize,
     /// Where the next walk begins: where the last one ended. A walk that began again at the first node would find the lines of the walk before in a cache.
     at: *mut Node,
-    layout: Layout,
 }
 
 impl Cycle {
     /// `bytes` is a multiple of 64 and at least two lines. `None` when the system has no memory for it.
-    fn new(bytes: u64, rng: &mut Rng) -> Option<Cycle> {
+    pub fn new(bytes: u64, backing: Backing, rng: &mut Rng) -> Option<Cycle> {
         let count = (bytes as usize / LINE).max(2);
-        let layout = Layout::array::<Node>(count)
-            .and_then(|l| l.align_to(HUGE))
-            .ok()?;
-        // SAFETY: the layout's size is not zero.
-        let nodes = unsafe { alloc(layout) }.cast::<Node>();
-        if nodes.is_null() {
-            return None;
-        }
-        // SAFETY: the range is this allocation; the call only advises how to back it, and its failure changes nothing.
-        unsafe { libc::madvise(nodes.cast(), layout.size(), libc::MADV_HUGEPAGE) };
+        let memory = Memory::new(count * LINE, backing).ok()?;
+        let nodes = memory.as_ptr().cast::<Node>();
         let mut cycle = Cycle {
+            memory,
             nodes,
             count,
             at: nodes,
-            layout,
         };
         cycle.link(rng);
         Some(cycle)
+    }
+
+    /// The working set, whose pages may move.
+    pub fn memory(&self) -> &[u8] {
+        self.memory.as_slice()
+    }
+
+    /// Walks it both ways, in about `budget`.
+    pub fn measure(&mut self, budget: Duration) -> Walks {
+        let each = budget / (2 * REPEATS as u32);
+        let (reads, writes) = (self.steps_in::<false>(each), self.steps_in::<true>(each));
+        let (mut read, mut write) = ([0.0; REPEATS], [0.0; REPEATS]);
+        // In turns, so that what else goes on in the machine meets both.
+        for (r, w) in read.iter_mut().zip(&mut write) {
+            *r = self.walk::<false>(reads);
+            *w = self.walk::<true>(writes);
+        }
+        Walks {
+            read: Chase::of(read),
+            write: Chase::of(write),
+        }
     }
 
     /// Sattolo's algorithm: exchanging with an *earlier* element only makes a permutation of one single cycle. Writes every node for the first time, after
@@ -116,7 +125,7 @@ impl Cycle {
             order.swap(n, rng.below(n as u64) as usize);
         }
         for (n, &next) in order.iter().enumerate() {
-            // SAFETY: `n` and `next` are below `count`, the number of nodes that the allocation holds.
+            // SAFETY: `n` and `next` are below `count`, the number of nodes that the memory holds.
             unsafe {
                 let node = Node {
                     next: self.nodes.add(next as usize),
@@ -133,7 +142,7 @@ impl Cycle {
         let mut node = self.at;
         let start = Instant::now();
         for _ in 0..steps {
-            // SAFETY: `node` is a node of the allocation: the first one, or one that `link` stored (also where the last walk ended).
+            // SAFETY: `node` is a node of the memory: the first one, or one that `link` stored (also where the last walk ended).
             unsafe {
                 if WRITE {
                     (*node).count = (*node).count.wrapping_add(1);
@@ -155,37 +164,19 @@ impl Cycle {
     }
 }
 
-impl Drop for Cycle {
-    fn drop(&mut self) {
-        // SAFETY: allocated in `new` with this layout, freed once.
-        unsafe { dealloc(self.nodes.cast(), self.layout) }
-    }
-}
-
 /// Walks of each kind.
 const REPEATS: usize = 7;
 
-/// Measures one working set of `bytes`, in about `budget` and the time to link it. `None` when the system has no memory for it.
-pub fn measure(bytes: u64, budget: Duration, rng: &mut Rng) -> Option<Latency> {
+/// Measures one working set of `bytes`, in about `budget` and the time to link it, and the share of it that is in huge pages, if the system tells. `None`
+/// when the system has no memory for it.
+pub fn measure(bytes: u64, budget: Duration, rng: &mut Rng) -> Option<(Walks, Option<f64>)> {
     let before = huge_page_bytes();
-    let mut cycle = Cycle::new(bytes, rng)?;
+    let mut cycle = Cycle::new(bytes, Backing::Huge, rng)?;
     let after = huge_page_bytes();
     let huge_share = before
         .zip(after)
         .map(|(b, a)| (a.saturating_sub(b) as f64 / bytes as f64).min(1.0));
-    let each = budget / (2 * REPEATS as u32);
-    let (reads, writes) = (cycle.steps_in::<false>(each), cycle.steps_in::<true>(each));
-    let (mut read, mut write) = ([0.0; REPEATS], [0.0; REPEATS]);
-    // In turns, so that what else goes on in the machine meets both.
-    for (r, w) in read.iter_mut().zip(&mut write) {
-        *r = cycle.walk::<false>(reads);
-        *w = cycle.walk::<true>(writes);
-    }
-    Some(Latency {
-        read: Chase::of(read),
-        write: Chase::of(write),
-        huge_share,
-    })
+    Some((cycle.measure(budget), huge_share))
 }
 
 /// Bytes of this process in anonymous huge pages.
@@ -218,7 +209,12 @@ mod tests {
     #[test]
     fn the_chase_visits_every_line_once() {
         for count in [2usize, 3, 64, 1000] {
-            let mut cycle = Cycle::new((count * LINE) as u64, &mut Rng::new(count as u64)).unwrap();
+            let mut cycle = Cycle::new(
+                (count * LINE) as u64,
+                Backing::Huge,
+                &mut Rng::new(count as u64),
+            )
+            .unwrap();
             // In two walks: the second goes on where the first ended.
             cycle.walk::<true>(count as u64 / 3);
             cycle.walk::<true>(count as u64 - count as u64 / 3);
@@ -230,7 +226,7 @@ mod tests {
 
     #[test]
     fn repeats_are_ordered_and_plausible() {
-        let l = measure(16 << 10, Duration::from_millis(20), &mut Rng::new(1)).unwrap();
+        let (l, _) = measure(16 << 10, Duration::from_millis(20), &mut Rng::new(1)).unwrap();
         for c in [l.read, l.write] {
             assert!(
                 c.min > 0.0 && c.min <= c.median && c.median <= c.max,
@@ -244,7 +240,7 @@ mod tests {
     #[test]
     fn seeds_decide_the_order() {
         let order = |seed| {
-            let c = Cycle::new(64 * 64, &mut Rng::new(seed)).unwrap();
+            let c = Cycle::new(64 * 64, Backing::Small, &mut Rng::new(seed)).unwrap();
             // SAFETY: node 0 exists, and its link points into the allocation.
             unsafe { (*c.nodes).next.offset_from(c.nodes) }
         };

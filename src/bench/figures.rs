@@ -13,6 +13,10 @@ pub enum Class {
     Synthesized,
     /// Wall-clock time on the machine that runs the benchmark.
     MeasuredHere,
+    /// Wall-clock time in a machine whose device is a simulation: figures of one run can be compared with each other, and with nothing else.
+    Emulated,
+    /// Cycles that a device counted which says that it is no simulation.
+    Hardware,
     /// Arithmetic on the protocol's own rules.
     Model,
     /// No value: the reason stands beside it.
@@ -26,6 +30,8 @@ impl Class {
             Class::Simulated => "simulated",
             Class::Synthesized => "synthesized",
             Class::MeasuredHere => "measured here",
+            Class::Emulated => "emulated",
+            Class::Hardware => "measured on hardware",
             Class::Model => "model",
             Class::NotRun => "not run",
         }
@@ -144,6 +150,21 @@ catalogue! {
     DRAM_WRITE "dram.write.ns.<set>" "ns" MeasuredHere None, "this machine's own memory: a dependent load from a random line of the working set, and a store to the same line, fastest of the repeats";
     DRAM_WRITE_MEDIAN "dram.write.median.ns.<set>" "ns" MeasuredHere None, "as `dram.write.ns`: median of the repeats";
     DRAM_HUGE "dram.huge_pages.share" "1" MeasuredHere None, "share of the largest working set that the system backed with huge pages (without them, large sets pay for address translation too)";
+    NODE_READ "node.read.ns.<set>" "ns" MeasuredHere None, "as `dram.read.ns`, the same memory with all its pages on the device (`--target dev:PATH`)";
+    NODE_READ_MEDIAN "node.read.median.ns.<set>" "ns" MeasuredHere None, "as `node.read.ns`: median of the repeats";
+    NODE_SPREAD "node.read.spread.ns.<set>" "ns" MeasuredHere None, "as `node.read.ns`: slowest minus fastest of the repeats";
+    NODE_WRITE "node.write.ns.<set>" "ns" MeasuredHere None, "as `dram.write.ns`, the same memory with all its pages on the device";
+    NODE_WRITE_MEDIAN "node.write.median.ns.<set>" "ns" MeasuredHere None, "as `node.write.ns`: median of the repeats";
+    NODE_READ_RATIO "node.read.ratio.<set>" "x" MeasuredHere None, "`node.read.ns` / `dram.read.ns` of the same run";
+    HOME_BANDWIDTH "dram.bandwidth.<pass>.bytes_per_s" "B/s" MeasuredHere None, "this machine's own memory: one thread, fastest pass over memory in pages of 4 KiB (`--target dev:PATH`)";
+    NODE_BANDWIDTH "node.bandwidth.<pass>.bytes_per_s" "B/s" MeasuredHere None, "as `dram.bandwidth.<pass>.bytes_per_s`, the same memory with all its pages on the device";
+    NODE_BANDWIDTH_RATIO "node.bandwidth.<pass>.ratio" "x" MeasuredHere None, "`node.bandwidth.<pass>.bytes_per_s` / `dram.bandwidth.<pass>.bytes_per_s` of the same run";
+    NODE_MIGRATE_PAGES "node.migrate.<way>.<copy>.pages_per_s.<size>" "pages/s" MeasuredHere None, "4 KiB pages moved a second by the kernel's driver: one system call from start to end, median of the trips";
+    NODE_MIGRATE_CYCLES "node.migrate.<way>.engine.cycles_per_page.<size>" "cycles" Simulated None, "the engine's cycles for the copy alone, a page: what the driver gives for the call, fewest of the trips";
+    NODE_ENGINE "node.engine.<op>.bytes_per_cycle" "B/cycle" Simulated None, "the engine's work on memory of this process on the device, 64 KiB: bytes by the cycles that the driver gives for the call";
+    NODE_ATOMIC "node.engine.<op>.cycles" "cycles" Simulated None, "an atomic of the engine on a word of this process on the device: cycles that the driver gives for the call, fewest of eight";
+    NODE_ENGINE_INTACT "node.engine.intact" "1" Simulated is(1.0), "1 if the engine's operations on memory of this process gave what the CPU computes, were refused for memory at home, and with a policy brought the pages themselves; else 0";
+    NODE_MIGRATE_INTACT "node.migrate.intact" "1" MeasuredHere is(1.0), "1 if every page of the file moved there and home each time (results, residency and counters say so) and what was read back was what was last written; else 0";
     READ_SHARE "read.saturated.share" "1" Simulated min(0.9), "reads only, saturated: data slots a cycle, as a share of the lower of the slot format's and the memory's bound, in the direction that comes closest to its own";
     WRITE_SHARE "write.saturated.share" "1" Simulated min(0.9), "writes only, saturated: as `read.saturated.share`";
     MIX21_SHARE "mix21.saturated.share" "1" Simulated min(0.9), "two reads to a write, saturated: as `read.saturated.share`";
@@ -209,11 +230,55 @@ impl Figure {
     }
 }
 
+/// What a run's figures are measured on: decides the class of time and cycles.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Machine {
+    /// The simulator inside this program, on this machine: as each [`Kind`] says.
+    #[default]
+    Here,
+    /// A device of this machine's kernel that says that it is a simulation.
+    Simulated,
+    /// A device of this machine's kernel that says nothing of the kind.
+    Hardware,
+}
+
+impl Machine {
+    /// The class of a figure on it.
+    fn class(self, class: Class) -> Class {
+        match (self, class) {
+            (Machine::Simulated, Class::MeasuredHere) => Class::Emulated,
+            (Machine::Hardware, Class::Simulated) => Class::Hardware,
+            (_, class) => class,
+        }
+    }
+}
+
 /// The figures of a run, in the order they were measured.
 #[derive(Debug, Default)]
-pub struct Figures(Vec<Figure>);
+pub struct Figures {
+    all: Vec<Figure>,
+    machine: Machine,
+}
 
 impl Figures {
+    /// None yet, measured on this machine.
+    pub fn on(machine: Machine) -> Figures {
+        Figures {
+            all: Vec::new(),
+            machine,
+        }
+    }
+
+    /// How figures of wall-clock time are labelled.
+    pub fn time_label(&self) -> &'static str {
+        self.machine.class(Class::MeasuredHere).label()
+    }
+
+    /// How the device's cycles are labelled.
+    pub fn cycles_label(&self) -> &'static str {
+        self.machine.class(Class::Simulated).label()
+    }
+
     /// Notes a value; `arguments` replace the `<...>` of the id in order.
     pub fn add(&mut self, kind: &'static Kind, arguments: &[&str], value: f64) {
         self.add_judged(kind, arguments, value, kind.target);
@@ -247,7 +312,8 @@ impl Figures {
         target: Option<Target>,
         why: Option<&str>,
     ) {
-        self.0.push(Figure {
+        let class = self.machine.class(class);
+        self.all.push(Figure {
             id: fill(kind.id, arguments),
             value,
             unit: kind.unit,
@@ -265,12 +331,12 @@ impl Figures {
 
     /// All of them.
     pub fn all(&self) -> &[Figure] {
-        &self.0
+        &self.all
     }
 
     /// The value under that id.
     pub fn value(&self, id: &str) -> Option<f64> {
-        self.0.iter().find(|f| f.id == id)?.value
+        self.all.iter().find(|f| f.id == id)?.value
     }
 
     /// Argument and value of every figure of a kind that has one argument, in order.
@@ -285,7 +351,7 @@ impl Figures {
             return Vec::new();
         };
         let tail = rest.split_once('>').map_or("", |(_, tail)| tail);
-        let of_kind = self.0.iter().filter(|f| f.kind == kind.id);
+        let of_kind = self.all.iter().filter(|f| f.kind == kind.id);
         of_kind
             .filter_map(|f| {
                 let argument = f.id.strip_prefix(head)?.strip_suffix(tail)?;
@@ -296,7 +362,7 @@ impl Figures {
 
     /// Figures with a target that they miss.
     pub fn missed(&self) -> impl Iterator<Item = &Figure> {
-        self.0.iter().filter(|f| f.holds == Some(false))
+        self.all.iter().filter(|f| f.holds == Some(false))
     }
 }
 
@@ -364,13 +430,15 @@ fn markdown() -> String {
          Generated from `src/bench/figures.rs`; do not edit. To change it, edit the list and run\n\
          `CXLMEM_BLESS=1 cargo test -p cxlmem figures`.\n\n\
          `cxlmem bench ... --json FILE` writes one object: `figures`, an array of `{id, value, unit, class, target, sense, holds, what}`, and beside it\n\
-         `seed`, `config`, `target`, `quick`, `clock_hz`, `versions`, `processor` and `notes`. Ids are stable: a program may rely on them.\n\n\
+         `seed`, `config`, `target`, `device` (null, or with `--target dev:PATH` what the device says of itself), `quick`, `clock_hz`, `versions`, `processor` and `notes`. Ids are stable: a program may rely on them.\n\n\
          * `class` is one of `simulated` (cycles of the Verilated RTL, or those divided by the clock that the configuration states),\n\
-         \x20 `synthesized` (cycles divided by the clock that place and route reached), `measured here` (wall clock of the machine that ran the benchmark), `model` (arithmetic on the protocol's rules) and `not run`\n\
+         \x20 `synthesized` (cycles divided by the clock that place and route reached), `measured here` (wall clock of the machine that ran the benchmark), `emulated` (the same in a\n\
+         \x20 machine whose device is a simulation: compare it with figures of the same run alone), `measured on hardware` (a real device's cycles), `model` (arithmetic on the protocol's rules) and `not run`\n\
          \x20 (`value` is null, and `what` ends with the reason). Wall-clock time of the simulator is never shown as a latency.\n\
          * `target` is a number or null, `sense` says how it is meant, `holds` whether the value reaches it (null without target or value).\n\
          * In ids, `<config>` is a configuration, `<set>` and `<size>` are bytes (`16KiB`, `4MiB`), `<mix>` is `read`, `write`, `mix21` or `mix11`,\n\
-         \x20 `<way>` is `to_device` or `to_host`, `<place>` is `host` or `device`, `<stage>` is a stage of the pipeline.\n\n\
+         \x20 `<way>` is `to_device` or `to_host`, `<copy>` is `engine` or `cpu`, `<pass>` is `read`, `write` or `copy`,\n\
+         \x20 `<op>` is `fill`, `sum`, `crc`, `fetch_add` or `compare_swap`, `<place>` is `host` or `device`, `<stage>` is a stage of the pipeline.\n\n\
          | Id | Unit | Class | Target | What |\n|---|---|---|---|---|\n",
     );
     for k in CATALOGUE {
@@ -418,6 +486,29 @@ mod tests {
         ] {
             assert!(ids.contains(id), "{id}");
         }
+    }
+
+    #[test]
+    fn the_machine_decides_the_class() {
+        let classes = |machine| {
+            let mut f = Figures::on(machine);
+            f.add(&NODE_READ, &["16KiB"], 1.0);
+            f.add(&NODE_MIGRATE_CYCLES, &["to_host", "4KiB"], 1.0);
+            f.add_not_run(&NODE_BANDWIDTH, &["read"], "full");
+            f.all().iter().map(|f| f.class.label()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            classes(Machine::Here),
+            ["measured here", "simulated", "not run"]
+        );
+        assert_eq!(
+            classes(Machine::Simulated),
+            ["emulated", "simulated", "not run"]
+        );
+        assert_eq!(
+            classes(Machine::Hardware),
+            ["measured here", "measured on hardware", "not run"]
+        );
     }
 
     #[test]

@@ -187,16 +187,9 @@ fn host(b: &mut Bench) {
                 &[&name],
                 "the system gave no memory for the working set",
             ),
-            Some(l) => {
-                b.figures.add(&figures::DRAM_READ, &[&name], l.read.min);
-                b.figures
-                    .add(&figures::DRAM_READ_MEDIAN, &[&name], l.read.median);
-                b.figures.add(&figures::DRAM_WRITE, &[&name], l.write.min);
-                b.figures
-                    .add(&figures::DRAM_WRITE_MEDIAN, &[&name], l.write.median);
-                b.figures
-                    .add(&figures::DRAM_SPREAD, &[&name], l.read.max - l.read.min);
-                huge = l.huge_share;
+            Some((walks, share)) => {
+                b.add_own_memory(&name, &walks);
+                huge = share;
             }
         }
         bar.add(1);

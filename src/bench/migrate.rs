@@ -40,8 +40,10 @@ const CRC_PAGES: usize = 64;
 const CHUNK: usize = 512;
 /// Least size on which the engine's share is judged: below, start and end of the commands weigh in it.
 const STEADY: u64 = 256 << 10;
-const TO_DEVICE: &str = "to_device";
-const TO_HOST: &str = "to_host";
+/// Direction in ids.
+pub const TO_DEVICE: &str = "to_device";
+/// Direction in ids.
+pub const TO_HOST: &str = "to_host";
 
 /// Bytes a cycle at which a copy cannot be exceeded: a header beat goes with every payload on the TLP stream; the memory port takes a beat a cycle.
 pub fn bound() -> f64 {
@@ -83,7 +85,6 @@ pub fn limit(config: &Config, asked: Option<u64>, quick: bool) -> Result<u64> {
 
 /// Measures; the inner result is the verdict on the data, which must not keep the other figures from being reported.
 pub fn run(b: &mut Bench, file: &Source, limit: u64) -> Result<Result<()>> {
-    let offered = if b.quick { QUICK_SIZES } else { SIZES };
     if !b.config.engine {
         let why = format!("configuration {} has no engine", b.config.name);
         for kind in [
@@ -96,11 +97,7 @@ pub fn run(b: &mut Bench, file: &Source, limit: u64) -> Result<Result<()>> {
         return Ok(Ok(()));
     }
     b.note(format!("migrated file: {}", file.describe()));
-    let mut wanted: Vec<u64> = offered.iter().copied().filter(|s| *s <= limit).collect();
-    let last = limit.next_multiple_of(PAGE).min(b.config.capacity());
-    if !wanted.contains(&last) {
-        wanted.push(last);
-    }
+    let wanted = wanted(b, limit);
     let sizes = source::sizes(&wanted, file.data.len() as u64);
     for missing in wanted.iter().filter(|s| !sizes.contains(s)) {
         for way in [TO_DEVICE, TO_HOST] {
@@ -161,6 +158,17 @@ pub fn run(b: &mut Bench, file: &Source, limit: u64) -> Result<Result<()>> {
         f64::from(u8::from(verdict.is_ok())),
     );
     Ok(verdict)
+}
+
+/// Sizes to measure, up to the limit and with it.
+pub fn wanted(b: &Bench, limit: u64) -> Vec<u64> {
+    let offered = if b.quick { QUICK_SIZES } else { SIZES };
+    let mut wanted: Vec<u64> = offered.iter().copied().filter(|s| *s <= limit).collect();
+    let last = limit.next_multiple_of(PAGE).min(b.config.capacity());
+    if !wanted.contains(&last) {
+        wanted.push(last);
+    }
+    wanted
 }
 
 /// One size, there and back.
@@ -405,7 +413,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// CRC-32C (Castagnoli, reflected, inverted in and out), going on from `crc`, as the engine's.
-fn crc32c(crc: u32, data: &[u8]) -> u32 {
+pub fn crc32c(crc: u32, data: &[u8]) -> u32 {
     let bit = |crc: u32, _| (crc >> 1) ^ if crc & 1 == 1 { 0x82F6_3B78 } else { 0 };
     !data
         .iter()

@@ -10,6 +10,7 @@ pub mod figures;
 mod latency;
 mod locality;
 mod migrate;
+mod node;
 mod page;
 mod placed;
 pub mod progress;
@@ -22,15 +23,16 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
+use cxlmem_driver::devfile::DevFile;
 use cxlmem_driver::Device;
 use cxlmem_hdl::Config;
 use cxlmem_sim::rng::Rng;
 use cxlmem_sim::system::{Options, System};
-use serde_json::json;
+use serde_json::{json, Value};
 
 use crate::cli::{self, usage};
-use crate::target::{self, SimTarget};
-use figures::Figures;
+use crate::target::{self, SimTarget, Target};
+use figures::{Figures, Machine};
 use progress::Progress;
 
 /// What to measure.
@@ -58,6 +60,12 @@ Examples:
   cxlmem bench migrate --file data.bin --size 4MiB      a file of your own
   cxlmem bench locality --seed 7
   cxlmem bench all --report target/report               everything, and the report
+  cxlmem bench latency --quick --target dev:/dev/cxlmem0
+                                                        pages of this process on a device of this machine's kernel
+  cxlmem vm run -- cxlmem bench migrate --quick --target dev:/dev/cxlmem0
+
+With dev:PATH (root, the driver's module) it is the memory of this process that is measured, at home and with its pages on the device, in the
+same run. If the device says that it is a simulation, times are of class `emulated`: only their ratios count.
 
 Exit status: 0 measured and every byte intact, whether or not a figure holds its target; 1 failed; 2 wrong usage.";
 
@@ -68,12 +76,12 @@ pub struct Args {
     /// What to measure
     #[arg(value_enum)]
     what: What,
-    /// What to measure it on: `sim`
+    /// What to measure it on: `sim`, or `dev:PATH` for the device behind a node of the Linux module
     #[arg(long, default_value = "sim")]
     target: String,
-    /// Named configuration
-    #[arg(long, default_value = "sim", value_name = "NAME", value_parser = target::config)]
-    config: &'static Config,
+    /// Named configuration of the simulator [default: sim]
+    #[arg(long, value_name = "NAME", value_parser = target::config)]
+    config: Option<&'static Config>,
     /// Seed of every random choice; printed, and equal seeds give equal simulated figures (also CXLMEM_SEED)
     #[arg(long)]
     seed: Option<u64>,
@@ -105,6 +113,8 @@ struct Bench {
     quick: bool,
     progress: Progress,
     figures: Figures,
+    /// The device of this machine's kernel that is measured; none if it is the simulator.
+    node: Option<DevFile>,
     /// What a reader of the figures should know of this run.
     notes: Vec<String>,
 }
@@ -177,8 +187,20 @@ impl Bench {
             quick: true,
             progress: Progress::new(true),
             figures: Figures::default(),
+            node: None,
             notes: Vec::new(),
         }
+    }
+
+    /// A walk through this machine's own memory.
+    fn add_own_memory(&mut self, set: &str, walks: &dram::Walks) {
+        let f = &mut self.figures;
+        let (read, write) = (&walks.read, &walks.write);
+        f.add(&figures::DRAM_READ, &[set], read.min);
+        f.add(&figures::DRAM_READ_MEDIAN, &[set], read.median);
+        f.add(&figures::DRAM_WRITE, &[set], write.min);
+        f.add(&figures::DRAM_WRITE_MEDIAN, &[set], write.median);
+        f.add(&figures::DRAM_SPREAD, &[set], read.max - read.min);
     }
 
     fn note(&mut self, text: impl Into<String>) {
@@ -188,8 +210,25 @@ impl Bench {
 
 /// Carries out `cxlmem bench`.
 pub fn run(args: Args) -> Result<()> {
-    target::check(&args.target)?;
-    let config = args.config;
+    let node = match target::parse(&args.target)? {
+        Target::Sim => None,
+        Target::Node(path) => {
+            if args.config.is_some() {
+                usage!("--config is for `--target sim`: the device has its own configuration");
+            }
+            if args.what == What::Locality {
+                usage!("locality is measured by `--target sim` alone: a driver's calls show no cycles of the engine's work on host memory");
+            }
+            Some(DevFile::open(&path)?)
+        }
+    };
+    let config = match &node {
+        None => args
+            .config
+            .map_or_else(|| target::config("sim"), Ok)
+            .map_err(cli::Usage)?,
+        Some(node) => configuration(node)?,
+    };
     let wants = |what| args.what == what || args.what == What::All;
     if !config.engine && matches!(args.what, What::Migrate | What::Locality) {
         let with: Vec<_> = Config::all()
@@ -232,10 +271,18 @@ pub fn run(args: Args) -> Result<()> {
         seed,
         quick: args.quick,
         progress: Progress::new(args.quiet),
-        figures: Figures::default(),
+        figures: Figures::on(match &node {
+            None => Machine::Here,
+            Some(node) if node.info().is_simulated() => Machine::Simulated,
+            Some(_) => Machine::Hardware,
+        }),
+        node: None,
         notes: Vec::new(),
     };
     if !silent {
+        if let Some(node) = &node {
+            println!("{}", describe(node));
+        }
         println!(
             "configuration {} ({}), clock {} MHz as stated, seed {seed}",
             config.name,
@@ -245,17 +292,33 @@ pub fn run(args: Args) -> Result<()> {
     }
     let start = std::time::Instant::now();
     let mut intact = Ok(());
-    if wants(What::Latency) {
-        latency::run(&mut bench)?;
-    }
-    if wants(What::Bandwidth) {
-        bandwidth::run(&mut bench)?;
-    }
-    if let Some(file) = &file {
-        intact = migrate::run(&mut bench, file, limit)?;
-    }
-    if wants(What::Locality) {
-        locality::run(&mut bench)?;
+    if let Some(node) = node {
+        if wants(What::Latency) {
+            node::latency(&mut bench, &node)?;
+        }
+        if wants(What::Bandwidth) {
+            node::bandwidth(&mut bench, &node)?;
+        }
+        if let Some(file) = &file {
+            intact = node::migrate(&mut bench, &node, file, limit)?;
+            if intact.is_ok() {
+                intact = node::engine(&mut bench, &node)?;
+            }
+        }
+        bench.node = Some(node);
+    } else {
+        if wants(What::Latency) {
+            latency::run(&mut bench)?;
+        }
+        if wants(What::Bandwidth) {
+            bandwidth::run(&mut bench)?;
+        }
+        if let Some(file) = &file {
+            intact = migrate::run(&mut bench, file, limit)?;
+        }
+        if wants(What::Locality) {
+            locality::run(&mut bench)?;
+        }
     }
     let seconds = start.elapsed().as_secs_f64();
     if !silent {
@@ -280,6 +343,47 @@ pub fn run(args: Args) -> Result<()> {
     intact
 }
 
+/// The configuration that a device says it is.
+fn configuration(node: &DevFile) -> Result<&'static Config> {
+    let number = node.info().config;
+    let found = Config::all().iter().find(|c| c.id == number);
+    found.with_context(|| {
+        format!(
+            "{}: the device has configuration number {number}, which this program does not know: use a program of the device's version",
+            node.path().display()
+        )
+    })
+}
+
+/// One line on a device.
+fn describe(node: &DevFile) -> String {
+    let info = node.info();
+    format!(
+        "{}: {} at {:#x} ({}){}",
+        node.path().display(),
+        figures::size_name(info.bytes),
+        info.base,
+        info.memory.name(),
+        if info.is_simulated() {
+            ", a simulation: times are emulated, only their ratios count"
+        } else {
+            ""
+        }
+    )
+}
+
+/// The same for programs.
+fn device_json(node: &DevFile) -> Value {
+    let info = node.info();
+    json!({
+        "memory": info.memory.name(),
+        "base": info.base,
+        "bytes": info.bytes,
+        "capabilities": info.caps,
+        "is_simulated": info.is_simulated(),
+    })
+}
+
 /// The object that `--json` writes.
 fn as_json(bench: &Bench, target: &str) -> serde_json::Value {
     json!({
@@ -287,8 +391,9 @@ fn as_json(bench: &Bench, target: &str) -> serde_json::Value {
         "seed": bench.seed,
         "config": bench.config.name,
         "target": target,
+        "device": bench.node.as_ref().map(device_json),
         "quick": bench.quick,
-        "clock_hz": u64::from(bench.config.clock_khz) * 1000,
+        "clock_hz": bench.node.as_ref().map_or(u64::from(bench.config.clock_khz), |n| n.info().clock_khz.into()) * 1000,
         "versions": versions(),
         "processor": dram::processor(),
         "notes": bench.notes,

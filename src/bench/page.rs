@@ -52,6 +52,12 @@ pub fn html(b: &Bench) -> String {
         if b.quick { ", quick run" } else { "" },
         judged - missed,
     );
+    if let Some(node) = &b.node {
+        page += &format!(
+            "<p>Measured on {}.</p>\n<p class=soft>Memory of the benchmark's own process, at home and with its pages on the device, in the same run.</p>\n",
+            escape(&super::describe(node))
+        );
+    }
     page += "<p class=soft>Simulated figures are cycles of the controller's RTL, run by Verilator, or those cycles at the stated clock. \
              The time that the simulator takes is never shown as a latency. Figures of this machine's own memory were measured while this report was made.</p>\n";
     page += &tiles(b);
@@ -186,6 +192,9 @@ fn over(
 
 /// All plots with title and class.
 fn plots(b: &Bench) -> Vec<(&'static str, &'static str, Plot)> {
+    if b.node.is_some() {
+        return node_plots(b);
+    }
     vec![
         (
             "A dependent access: device (at its placed clock, or the stated one if none is recorded) beside this machine's memory",
@@ -254,6 +263,58 @@ fn plots(b: &Bench) -> Vec<(&'static str, &'static str, Plot)> {
                 false,
                 &[(&figures::LOCAL_SUM, &[], "sum")],
             ),
+        ),
+    ]
+}
+
+/// Plots of a device of this machine's kernel.
+fn node_plots(b: &Bench) -> Vec<(&'static str, &'static str, Plot)> {
+    let pages: [(&'static Kind, &[&str], &str); 4] = [
+        (
+            &figures::NODE_MIGRATE_PAGES,
+            &["to_device", "cpu"],
+            "to the device, CPU",
+        ),
+        (
+            &figures::NODE_MIGRATE_PAGES,
+            &["to_host", "cpu"],
+            "to the host, CPU",
+        ),
+        (
+            &figures::NODE_MIGRATE_PAGES,
+            &["to_device", "engine"],
+            "to the device, engine",
+        ),
+        (
+            &figures::NODE_MIGRATE_PAGES,
+            &["to_host", "engine"],
+            "to the host, engine",
+        ),
+    ];
+    let reads: [(&'static Kind, &[&str], &str); 2] = [
+        (&figures::DRAM_READ, &[], "own memory"),
+        (&figures::NODE_READ, &[], "pages on the device"),
+    ];
+    let rates: [(&'static Kind, &[&str], &str); 2] = [
+        (&figures::HOME_BANDWIDTH, &[], "own memory"),
+        (&figures::NODE_BANDWIDTH, &[], "pages on the device"),
+    ];
+    let label = b.figures.time_label();
+    vec![
+        (
+            "A dependent read",
+            label,
+            over(b, "ns", Form::Bars, true, &reads),
+        ),
+        (
+            "Bandwidth of one thread",
+            label,
+            over(b, "B/s", Form::Bars, false, &rates),
+        ),
+        (
+            "Pages migrated a second",
+            label,
+            over(b, "pages/s", Form::Lines, true, &pages),
         ),
     ]
 }

@@ -4,7 +4,11 @@ use comfy_table::{presets, CellAlignment, ContentArrangement, Table};
 use cxlmem_hdl::probes;
 
 use super::figures::{self, number, Class, Figures, Kind};
+use super::migrate::{TO_DEVICE, TO_HOST};
 use super::Bench;
+
+/// Fewest characters of a line that a table is fitted into.
+const NARROWEST: u16 = 20;
 
 /// A table before it is laid out: for the terminal and for the report.
 pub struct Grid {
@@ -123,7 +127,10 @@ pub fn grids(b: &Bench) -> Vec<Grid> {
         stages,
         Grid::of(
             f,
-            "This machine's own memory, ns a dependent access (measured here)",
+            &format!(
+                "This machine's own memory, ns a dependent access ({})",
+                f.time_label()
+            ),
             "working set",
             &[
                 (&figures::DRAM_READ, &[], "read, best"),
@@ -132,7 +139,48 @@ pub fn grids(b: &Bench) -> Vec<Grid> {
                 (&figures::DRAM_WRITE_MEDIAN, &[], "median"),
             ],
         ),
+        Grid::of(
+            f,
+            &format!("The same memory with its pages on the device, ns a dependent access ({})", f.time_label()),
+            "working set",
+            &[
+                (&figures::NODE_READ, &[], "read, best"),
+                (&figures::NODE_READ_MEDIAN, &[], "median"),
+                (&figures::NODE_WRITE, &[], "read and write, best"),
+                (&figures::NODE_WRITE_MEDIAN, &[], "median"),
+                (&figures::NODE_READ_RATIO, &[], "read, times own memory"),
+            ],
+        ),
         bandwidth,
+        Grid::of(
+            f,
+            &format!("Bandwidth of one thread, bytes/s ({})", f.time_label()),
+            "pass",
+            &[
+                (&figures::HOME_BANDWIDTH, &[], "own memory"),
+                (&figures::NODE_BANDWIDTH, &[], "on the device"),
+                (&figures::NODE_BANDWIDTH_RATIO, &[], "ratio"),
+            ],
+        ),
+        Grid::of(
+            f,
+            &format!("The engine's work on memory of this process ({})", f.cycles_label()),
+            "operation",
+            &[(&figures::NODE_ENGINE, &[], "bytes/cycle"), (&figures::NODE_ATOMIC, &[], "cycles each")],
+        ),
+        Grid::of(
+            f,
+            &format!("Migration of 4 KiB pages by the kernel's driver, pages/s ({}); cycles/page of the engine's copy ({})", f.time_label(), f.cycles_label()),
+            "size",
+            &[
+                (&figures::NODE_MIGRATE_PAGES, &[TO_DEVICE, "engine"], "to device, engine"),
+                (&figures::NODE_MIGRATE_CYCLES, &[TO_DEVICE], "cycles/page"),
+                (&figures::NODE_MIGRATE_PAGES, &[TO_DEVICE, "cpu"], "to device, CPU"),
+                (&figures::NODE_MIGRATE_PAGES, &[TO_HOST, "engine"], "to host, engine"),
+                (&figures::NODE_MIGRATE_CYCLES, &[TO_HOST], "cycles/page"),
+                (&figures::NODE_MIGRATE_PAGES, &[TO_HOST, "cpu"], "to host, CPU"),
+            ],
+        ),
         Grid::of(
             f,
             "Migration of 4 KiB pages (simulated)",
@@ -231,6 +279,10 @@ fn layout(grid: &Grid) -> Table {
     table
         .load_preset(presets::UTF8_BORDERS_ONLY)
         .set_content_arrangement(ContentArrangement::Dynamic);
+    // A terminal on a serial line may not know how wide it is.
+    if table.width().is_some_and(|w| w < NARROWEST) {
+        table.set_content_arrangement(ContentArrangement::Disabled);
+    }
     table.set_header(&grid.head);
     for row in &grid.rows {
         table.add_row(row);

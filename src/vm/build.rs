@@ -1,5 +1,6 @@
 //! Builds what goes into the guest, inside the root, when its sources changed: the driver's module and the suites' programs.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -62,6 +63,17 @@ cp "$2"/lib/test_hmm.c "$2"/lib/test_hmm_uapi.h "$work/lib/"
 echo "obj-m := test_hmm.o" >"$work/lib/Kbuild"
 make -s -C "/lib/modules/$1/build" M="$work/lib" modules
 strip --strip-debug -o "$3/test_hmm.ko" "$work/lib/test_hmm.ko"
+"#;
+
+/// Takes the symbols off this program, and puts the libraries that it loads beside it. Argument: where it is, and where all goes.
+const TOOL: &str = r#"
+set -eu
+mkdir -p "$1/bin" "$1/lib"
+strip -o "$1/bin/cxlmem" "$1/unstripped"
+rm "$1/unstripped"
+ldd "$1/bin/cxlmem" | sed -n 's/.*=> \(\/[^ ]*\).*/\1/p; s/^[[:space:]]*\(\/[^ ]*\) (.*/\1/p' | while read -r library; do
+    cp -Lu "$library" "$1/lib/"
+done
 "#;
 
 /// Builds in the root of a cache folder whose lock is held.
@@ -166,6 +178,36 @@ impl<'a> Build<'a> {
                 self.stage(&step, &command)
             })?;
         Ok(None)
+    }
+
+    /// Puts this program, which is the guest's as well, into the cache folder with the root's libraries.
+    ///
+    /// # Errors
+    /// Those of copying, and what the root's tools say.
+    pub fn tool(&self) -> Result<()> {
+        // Also if the file was replaced or removed while it runs.
+        let this = std::path::Path::new("/proc/self/exe");
+        let meta = std::fs::metadata(this).context("cannot find this program")?;
+        let inputs = format!(
+            "{} {}.{:09} {} {TOOL}",
+            meta.len(),
+            meta.mtime(),
+            meta.mtime_nsec(),
+            meta.ino()
+        );
+        let tool = self.cache.path("tool");
+        let results = [tool.join("bin/cxlmem")];
+        self.stamps.step("tool", &inputs, &results, || {
+            if tool.exists() {
+                std::fs::remove_dir_all(&tool)
+                    .with_context(|| format!("cannot remove {}", tool.display()))?;
+            }
+            std::fs::create_dir_all(&tool)
+                .with_context(|| format!("cannot make {}", tool.display()))?;
+            std::fs::copy(this, tool.join("unstripped")).context("cannot copy this program")?;
+            self.stage("tool", &["sh", "-c", TOOL, "sh", "/vm/tool"])
+        })?;
+        Ok(())
     }
 
     fn stage(&self, name: &str, args: &[&str]) -> Result<()> {

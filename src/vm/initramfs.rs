@@ -52,6 +52,8 @@ pub fn make(cache: &Cache, series: &str, script: &str) -> Result<Vec<u8>> {
     // Programs that are not static look for their loader in lib64, and the loader for libraries in lib.
     archive.link("lib64", "lib");
     add_folder(&mut archive, "lib", &cache.path("guest/lib"))?;
+    add_folder(&mut archive, "bin", &cache.path("tool/bin"))?;
+    add_folder(&mut archive, "lib", &cache.path("tool/lib"))?;
     let modules = format!("lib/modules/{version}");
     archive.folder(&modules);
     add_folder(

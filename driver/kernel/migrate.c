@@ -14,16 +14,31 @@
 #define CREATE_TRACE_POINTS
 #include "trace.h"
 
-/* A batch: what migrate_vma works on, and what became of each page. */
+/* A batch: what migrate_vma works on, and what became of each page. One piece of memory as large as the call needs: most have a few pages. */
 struct cxlmem_batch {
-	unsigned long src[CXLMEM_BATCH];
-	unsigned long dst[CXLMEM_BATCH];
-	struct page *spare[CXLMEM_BATCH];
-	struct cxlmem_scratch scratch;
+	unsigned long *src, *dst;
+	struct page **spare;
+	/* The engine's; NULL if the CPU copies. */
+	struct cxlmem_scratch *scratch;
 	/* Of this pass, and in the end. */
-	u8 pass[CXLMEM_BATCH];
-	u8 results[CXLMEM_BATCH];
+	u8 *pass, *results;
 };
+
+static struct cxlmem_batch *cxlmem_batch_alloc(int pages, bool by_engine)
+{
+	size_t each = 2 * sizeof(unsigned long) + sizeof(struct page *) + 2 * sizeof(u8);
+	struct cxlmem_batch *b = kvmalloc(sizeof(*b) + pages * each + (by_engine ? sizeof(*b->scratch) : 0), GFP_KERNEL);
+
+	if (!b)
+		return NULL;
+	b->src = (unsigned long *)(b + 1);
+	b->dst = b->src + pages;
+	b->spare = (struct page **)(b->dst + pages);
+	b->scratch = by_engine ? (struct cxlmem_scratch *)(b->spare + pages) : NULL;
+	b->pass = by_engine ? (u8 *)(b->scratch + 1) : (u8 *)(b->spare + pages);
+	b->results = b->pass + pages;
+	return b;
+}
 
 static uint step_delay[CXLMEM_STEPS];
 module_param_array(step_delay, uint, NULL, 0600);
@@ -201,7 +216,7 @@ void cxlmem_copy_home(struct cxlmem *d, unsigned long *src, unsigned long *dst, 
 EXPORT_SYMBOL_GPL(cxlmem_copy_home);
 
 /* Destinations on the device for the pages of src[] that can move, and the copies. Returns pages for which there was no room. */
-static void cxlmem_copy_out(struct cxlmem *d, struct cxlmem_batch *b, int n, bool by_engine, u64 *cycles)
+static void cxlmem_copy_out(struct cxlmem *d, struct cxlmem_batch *b, int n, u64 *cycles)
 {
 	int i, wanted = 0, have, next = 0;
 	u64 time = ktime_get_ns();
@@ -226,8 +241,8 @@ static void cxlmem_copy_out(struct cxlmem *d, struct cxlmem_batch *b, int n, boo
 		b->dst[i] = migrate_pfn(page_to_pfn(to));
 	}
 	time = cxlmem_lap(d, CXLMEM_STEP_ALLOC, time);
-	if (by_engine)
-		cxlmem_copy_by_engine(d, b->src, b->dst, &b->scratch, n, true, cycles);
+	if (b->scratch)
+		cxlmem_copy_by_engine(d, b->src, b->dst, b->scratch, n, true, cycles);
 	else
 		cxlmem_copy_by_cpu(b->src, b->dst, n);
 	cxlmem_lap(d, CXLMEM_STEP_COPY, time);
@@ -239,7 +254,7 @@ static void cxlmem_copy_out(struct cxlmem *d, struct cxlmem_batch *b, int n, boo
 static int cxlmem_migrate_part(struct cxlmem *d, struct vm_area_struct *vma, unsigned long start, int n, struct cxlmem_migrate *args,
 			       struct cxlmem_batch *b)
 {
-	bool home = args->flags & CXLMEM_MIGRATE_TO_HOST, by_engine = !(args->flags & CXLMEM_MIGRATE_CPU_COPY);
+	bool home = args->flags & CXLMEM_MIGRATE_TO_HOST;
 	struct migrate_vma m = {
 		.vma = vma,
 		.src = b->src,
@@ -268,9 +283,9 @@ static int cxlmem_migrate_part(struct cxlmem *d, struct vm_area_struct *vma, uns
 		for (i = 0; i < n; i++)
 			if ((b->src[i] & MIGRATE_PFN_MIGRATE) && migrate_pfn_to_page(b->src[i]))
 				b->pass[i] = CXLMEM_PAGE_NO_MEMORY;
-		cxlmem_copy_home(d, b->src, b->dst, n, by_engine ? &b->scratch : NULL, &args->cycles);
+		cxlmem_copy_home(d, b->src, b->dst, n, b->scratch, &args->cycles);
 	} else {
-		cxlmem_copy_out(d, b, n, by_engine, &args->cycles);
+		cxlmem_copy_out(d, b, n, &args->cycles);
 	}
 	for (i = 0; i < n; i++)
 		if ((b->src[i] & MIGRATE_PFN_MIGRATE) && !b->dst[i] && (home || b->pass[i] == CXLMEM_PAGE_BUSY))
@@ -284,7 +299,7 @@ static int cxlmem_migrate_part(struct cxlmem *d, struct vm_area_struct *vma, uns
 	for (i = 0; i < n; i++) {
 		if (!(b->src[i] & MIGRATE_PFN_MIGRATE) || !b->dst[i])
 			continue;
-		b->pass[i] = home && by_engine && test_bit(i, b->scratch.bad) ? CXLMEM_PAGE_POISONED : CXLMEM_PAGE_MOVED;
+		b->pass[i] = home && b->scratch && test_bit(i, b->scratch->bad) ? CXLMEM_PAGE_POISONED : CXLMEM_PAGE_MOVED;
 		args->moved++;
 	}
 	migrate_vma_finalize(&m);
@@ -377,7 +392,7 @@ int cxlmem_migrate(struct cxlmem *d, struct cxlmem_migrate *args)
 	int ret = 0, i;
 
 	args->moved = args->cycles = 0;
-	b = kvmalloc(sizeof(*b), GFP_KERNEL);
+	b = cxlmem_batch_alloc(min_t(u64, CXLMEM_BATCH, args->npages), !(args->flags & CXLMEM_MIGRATE_CPU_COPY));
 	if (!b)
 		return -ENOMEM;
 	while (done < args->npages) {

@@ -225,21 +225,15 @@ pub struct Verdict {
     is_kept: bool,
 }
 
-/// Judges the largest shape that all contenders have.
+/// Judges: the cost of our own at the largest shape that all contenders have, and the whole cost against the kernel's test_hmm at every shape.
 fn judge(rows: &[Row]) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     for (direction, most) in MOST_OWN_US {
-        let find = |who: &str, pages: u64| {
-            let mut all = rows.iter().filter(|r| r.threads == 1 && r.batch == 512);
-            all.find(|r| (r.who.as_str(), r.direction.as_str(), r.pages) == (who, direction, pages))
+        let of = |who: &'static str| {
+            let all = rows.iter().filter(move |r| r.who == who);
+            all.filter(|r| r.direction == direction)
         };
-        let shape = JUDGED_PAGES
-            .into_iter()
-            .find_map(|p| Some((find("cpu", p)?, p)));
-        let Some((cpu, pages)) = shape else {
-            continue;
-        };
-        let mut add = |what: String, us: f64, most: f64| {
+        let mut add = |what: &str, pages: u64, us: f64, most: f64| {
             verdicts.push(Verdict {
                 what: format!("{what}, {direction}, {pages} pages"),
                 us_per_page: us,
@@ -247,22 +241,30 @@ fn judge(rows: &[Row]) -> Vec<Verdict> {
                 is_kept: us <= most,
             });
         };
-        if let Some(own) = cpu.own_us_per_page {
-            add("own cost without the copy".into(), own.median, most);
-            if let Some(peer) = find("move_pages", pages) {
-                add(
-                    "own cost without the copy against move_pages".into(),
-                    own.median,
-                    peer.us_per_page.median,
-                );
+        let judged = |r: &&Row| (r.threads, r.batch) == (1, 512) && JUDGED_PAGES.contains(&r.pages);
+        if let Some(cpu) = of("cpu").filter(judged).max_by_key(|r| r.pages) {
+            if let Some(own) = cpu.own_us_per_page {
+                let what = "own cost without the copy";
+                add(what, cpu.pages, own.median, most);
+                if let Some(peer) = of("move_pages").find(|r| r.is_same_shape(cpu)) {
+                    let what = format!("{what} against move_pages");
+                    add(&what, cpu.pages, own.median, peer.us_per_page.median);
+                }
             }
         }
-        if let Some(peer) = find("test_hmm", pages) {
-            add(
-                "whole cost with CPU copy against test_hmm".into(),
-                cpu.us_per_page.median,
-                peer.us_per_page.median,
+        // Of all shapes the one where it is nearest to the peer's, or worst.
+        let pairs = of("test_hmm").filter_map(|peer| {
+            let cpu = of("cpu").find(|r| r.is_same_shape(peer))?;
+            Some((cpu, peer.us_per_page.median))
+        });
+        let ratio = |(cpu, peer): &(&Row, f64)| cpu.us_per_page.median / peer;
+        let (count, worst) = (pairs.clone().count(), pairs);
+        if let Some((cpu, peer)) = worst.max_by(|a, b| ratio(a).total_cmp(&ratio(b))) {
+            let what = format!(
+                "whole cost with CPU copy against test_hmm, worst of {count} shapes (batch {}, threads {})",
+                cpu.batch, cpu.threads
             );
+            add(&what, cpu.pages, cpu.us_per_page.median, peer);
         }
     }
     verdicts
@@ -482,5 +484,25 @@ mod tests {
             kept,
             [(10.0, 8.0, false), (10.0, 7.5, false), (15.0, 30.0, true)]
         );
+    }
+
+    #[test]
+    fn against_test_hmm_the_worst_shape_counts() {
+        let row = |who: &str, pages: u64, threads: u64, us: u64| {
+            let ns = us * pages * 1000;
+            format!("ROW who={who} direction=home pages={pages} batch=8 threads={threads} cycles=0 ns={ns}\n")
+        };
+        let mut output = row("cpu", 64, 1, 10) + &row("test_hmm", 64, 1, 20);
+        output += &(row("cpu", 64, 2, 7) + &row("test_hmm", 64, 2, 6));
+        output += &(row("cpu", 1, 1, 99) + &row("move_pages", 1, 1, 1));
+        let verdicts = judge(&rows(&output).unwrap());
+        let seen: Vec<(f64, f64, bool)> = verdicts
+            .iter()
+            .map(|v| (v.us_per_page, v.most_us_per_page, v.is_kept))
+            .collect();
+        assert_eq!(seen, [(7.0, 6.0, false)]);
+        assert!(verdicts[0]
+            .what
+            .contains("worst of 2 shapes (batch 8, threads 2)"));
     }
 }

@@ -194,7 +194,8 @@ struct TestArgs {
 fn series(text: &str) -> Result<String, String> {
     match apt::series_of(text) {
         Some(s) if s == text => Ok(s),
-        _ => Err("give major and minor number, such as 7.3".into()),
+        _ if text == cache::DEBUG => Ok(text.into()),
+        _ => Err("give major and minor number, such as 7.3, or `debug`".into()),
     }
 }
 
@@ -224,10 +225,9 @@ pub fn run(args: Args) -> Result<()> {
 
 /// The kernel series to boot: the one asked for, else the newest.
 fn kernel(cache: &Cache, asked: Option<&str>) -> Result<String> {
-    let all = cache.series();
     let found = match asked {
-        Some(s) => all.into_iter().find(|a| a == s),
-        None => all.into_iter().next(),
+        Some(s) => cache.kernel_version(s).map(|_| s.to_string()),
+        None => cache.series().into_iter().next(),
     };
     let Some(found) = found else {
         let option = asked.map_or(String::new(), |s| format!(" --kernel {s}"));
@@ -315,13 +315,16 @@ fn build(cache: &Cache, space: &Space, series: &str) -> Result<()> {
     let _lock = cache.lock()?;
     let build = Build::new(cache, space);
     build.module(series)?;
+    if series == cache::DEBUG {
+        build.provoke()?;
+    }
     build.programs()?;
     build.tool()
 }
 
 fn run_suites(args: &TestArgs) -> Result<()> {
     cli::check_output(args.json.as_deref())?;
-    let suites = chosen(&args.suite)?;
+    let mut suites = chosen(&args.suite)?;
     let cache = Cache::new(args.folder.dir.as_deref())?;
     let kernels = match args.kernel.is_empty() {
         true => cache.series(),
@@ -331,6 +334,8 @@ fn run_suites(args: &TestArgs) -> Result<()> {
     for series in &kernels {
         kernel(&cache, Some(series))?;
     }
+    // What is for none of these kernels is no news, unless it was asked for.
+    suites.retain(|s| !args.suite.is_empty() || kernels.iter().any(|k| s.is_for(k)));
     need_server(args.machine.no_device)?;
     let space = Space::probe()?;
     let mut guests = Vec::new();
@@ -376,6 +381,9 @@ fn run_suites(args: &TestArgs) -> Result<()> {
     Ok(())
 }
 
+/// How much more time the debug kernel gets: each access to memory is checked there, in an emulated machine.
+const DEBUG_SLOW: u32 = 5;
+
 /// The suites with these names, or all.
 fn chosen(names: &[String]) -> Result<Vec<Suite>> {
     let mut suites = suite::all(&initramfs::workspace().join("tests/guest"))?;
@@ -397,7 +405,7 @@ fn run_suite(
 ) -> Result<Run> {
     let not_run = if suite.is_long && !args.long {
         Some("needs --long".to_string())
-    } else if !suite.kernels.is_empty() && !suite.kernels.iter().any(|k| k == series) {
+    } else if !suite.is_for(series) {
         Some(format!("is for kernel {}", suite.kernels.join(", ")))
     } else {
         None
@@ -408,6 +416,12 @@ fn run_suite(
     }
     let mut words = suite.words(args.long);
     words.push(format!("cxlmem.series={series}"));
+    let slow = if series == cache::DEBUG {
+        DEBUG_SLOW
+    } else {
+        1
+    };
+    words.push(format!("cxlmem.slow={slow}"));
     if let Some(seed) = std::env::var("CXLMEM_SEED")
         .ok()
         .filter(|s| s.parse::<u64>().is_ok())
@@ -425,7 +439,7 @@ fn run_suite(
         words,
         to_terminal: false,
         is_interactive: false,
-        limit: Some(suite.limit),
+        limit: Some(suite.limit * slow),
     };
     test::run(cache, space, suite, &guest)
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::cache::Cache;
+use super::cache::{Cache, DEBUG};
 use super::initramfs::workspace;
 use super::space::Space;
 use super::stamp::{digest, Stamps};
@@ -63,6 +63,17 @@ cp "$2"/lib/test_hmm.c "$2"/lib/test_hmm_uapi.h "$work/lib/"
 echo "obj-m := test_hmm.o" >"$work/lib/Kbuild"
 make -s -C "/lib/modules/$1/build" M="$work/lib" modules
 strip --strip-debug -o "$3/test_hmm.ko" "$work/lib/test_hmm.ko"
+"#;
+
+/// Builds a module of one file. Arguments: kernel version, its folder, where the module goes.
+const PROVOKE: &str = r#"
+set -eu
+work=$3/provoke
+rm -rf "$work"
+mkdir -p "$work"
+cp "$2"/* "$work/"
+make -s -C "/lib/modules/$1/build" M="$work" modules
+strip --strip-debug -o "$3/provoke.ko" "$work/provoke.ko"
 "#;
 
 /// Takes the symbols off this program, and puts the libraries that it loads beside it. Argument: where it is, and where all goes.
@@ -206,6 +217,29 @@ impl<'a> Build<'a> {
                 .with_context(|| format!("cannot make {}", tool.display()))?;
             std::fs::copy(this, tool.join("unstripped")).context("cannot copy this program")?;
             self.stage("tool", &["sh", "-c", TOOL, "sh", "/vm/tool"])
+        })?;
+        Ok(())
+    }
+
+    /// Builds the module that makes mistakes for the debug kernel to find.
+    ///
+    /// # Errors
+    /// What the build says.
+    pub fn provoke(&self) -> Result<()> {
+        let version = self.cache.kernel_version(DEBUG).unwrap_or_default();
+        let out = self.cache.path("modules").join(&version);
+        let inputs = format!(
+            "{version} {PROVOKE} {}",
+            digest(workspace(), &["tests/guest/provoke"])?
+        );
+        let results = [out.join("provoke.ko")];
+        self.stamps.step("provoke", &inputs, &results, || {
+            let out = self.cache.inside(&out);
+            let from = "/cxlmem/tests/guest/provoke";
+            self.stage(
+                "provoke",
+                &["sh", "-c", PROVOKE, "sh", &version, from, &out],
+            )
         })?;
         Ok(())
     }

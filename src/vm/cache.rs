@@ -53,7 +53,7 @@ impl Cache {
         Some(text.trim().to_string())
     }
 
-    /// The series that are set up, newest first.
+    /// The stock series that are set up, newest first. The debug kernel is none of them: who wants it says so.
     pub fn series(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.path("kernels"));
         let mut all: Vec<String> = entries
@@ -61,7 +61,7 @@ impl Cache {
             .flatten()
             .flatten()
             .filter_map(|e| e.file_name().into_string().ok())
-            .filter(|s| self.kernel_version(s).is_some())
+            .filter(|s| s != DEBUG && self.kernel_version(s).is_some())
             .collect();
         all.sort_by(|a, b| super::apt::compare(b, a));
         all
@@ -102,6 +102,9 @@ impl Cache {
         Ok(Lock { _file: file })
     }
 }
+
+/// Name of the kernel that looks for mistakes, in place of a series.
+pub const DEBUG: &str = "debug";
 
 /// The lock of a cache folder, until it is dropped.
 #[derive(Debug)]

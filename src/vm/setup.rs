@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, Context, Result};
 
 use super::apt::{self, Shown};
-use super::cache::Cache;
+use super::cache::{Cache, DEBUG};
+use super::initramfs::workspace;
 use super::space::Space;
 use super::stamp::Stamps;
 use crate::cli::Skipped;
@@ -26,6 +27,9 @@ const PACKAGES: &str = "busybox-static,cpio,kmod,gcc,make,libc6-dev,rustc,cargo,
 const EMULATOR: [&str; 3] = ["qemu-system-x86", "qemu-system-data", "seabios"];
 /// Kernel modules that suites load; unpacked for the initramfs with what they depend on. One that a kernel lacks is left out.
 const GUEST_MODULES: &str = "null_blk aer_inject dax_hmem kmem device_dax";
+
+/// Options of the debug kernel, from the repository's root.
+const DEBUG_OPTIONS: &str = "driver/kernel/debug.config";
 
 /// Downloads and unpacks a kernel with its headers. Arguments: series, version, images, headers, packages to install, modules for the guest, and
 /// the suite that packages come from: the same for all, because libraries must fit each other.
@@ -90,6 +94,52 @@ xz -dc -T0 source.tar.xz 2>/dev/null | tar -x --occurrence=1 --strip-components=
 rm source.tar.xz
 rm -rf /vm/selftests
 mv "$part" /vm/selftests
+"#;
+
+/// Builds the debug kernel from a kernel's source package. Arguments: package, its version, the options (a file), modules for the guest, and the
+/// suite that packages come from.
+const DEBUG_KERNEL: &str = r#"
+set -eu
+part=/vm/kernels/debug.part
+rm -rf "$part" /vm/kernels/debug
+mkdir -p "$part/source"
+cd "$part"
+echo "installing what the kernel's build needs"
+apt-get -o APT::Sandbox::User=root install -y --no-install-recommends -t "$5" flex bison bc libelf-dev perl python3-minimal
+echo "downloading $1=$2"
+apt-get -o APT::Sandbox::User=root download "$1=$2"
+echo "unpacking $1"
+dpkg --fsys-tarfile "$1"_*.deb | tar -xO "./usr/src/$1.tar.xz" | xz -dc -T0 | tar -x --strip-components=1 -C source     --exclude='*/arch/[a-tv-wyz]*/*.[chS]' --exclude='*.dts*' --exclude='*/drivers/gpu/*.[ch]' --exclude='*/drivers/net/*.[ch]' --exclude='*/sound/*.[ch]'     --exclude='*/Documentation/*/*.rst' --exclude='*/tools/testing/*'
+rm ./*.deb
+cd source
+make -s tinyconfig
+./scripts/kconfig/merge_config.sh -m .config "$3" >/dev/null
+make -s olddefconfig
+# An option that did not survive means a debugging aid that looks at nothing.
+missing=$(grep '^CONFIG' "$3" | grep -vxFf .config || :)
+[ -z "$missing" ] || { echo "options that this kernel does not take: $missing"; exit 1; }
+make -j"$(nproc)" bzImage modules
+version=$(make -s kernelrelease)
+cd ..
+mv source build
+make -s -C build INSTALL_MOD_PATH="$part/modules" modules_install
+cp build/arch/x86/boot/bzImage vmlinuz
+mkdir -p "$part/guest/lib/modules/$version"
+to=$part/guest/lib/modules/$version
+for module in $4; do
+    modprobe -d "$part/modules" -S "$version" --show-depends "$module" 2>/dev/null || echo "none $module" >&2
+done | while read -r kind file _; do
+    [ "$kind" = insmod ] || continue
+    cp "$file" "$to/"
+done
+cp "$part/modules/lib/modules/$version/modules.builtin" "$part/modules/lib/modules/$version/modules.order" "$to/"
+depmod -b "$part/guest" "$version"
+# What only the kernel itself is linked from.
+find build -name '*.o' -not -path 'build/scripts/*' -not -path 'build/tools/*' -delete
+mkdir -p "/usr/lib/modules/$version"
+ln -sfn /vm/kernels/debug/build "/usr/lib/modules/$version/build"
+printf '%s\n' "$version" >version
+mv "$part" /vm/kernels/debug
 "#;
 
 /// What a kernel is made from.
@@ -175,14 +225,26 @@ impl<'a> Setup<'a> {
         self.root()?;
         self.index(refresh)?;
         self.emulator()?;
-        let kernels = self.kernels(series)?;
-        for kernel in &kernels {
+        let stock: Vec<String> = series.iter().filter(|s| *s != DEBUG).cloned().collect();
+        let with_debug = stock.len() < series.len();
+        let offered = self.kernels(&stock)?;
+        // Of the debug kernel alone, what is on offer says which source.
+        let kernels: &[Kernel] = if with_debug && stock.is_empty() {
+            &[]
+        } else {
+            &offered
+        };
+        for kernel in kernels {
             self.kernel(kernel)?;
         }
-        if let Some(newest) = kernels.first() {
+        if let Some(newest) = offered.first() {
             self.selftests(newest)?;
         }
-        let versions: Vec<&str> = kernels.iter().map(|k| k.version.as_str()).collect();
+        let mut versions: Vec<String> = kernels.iter().map(|k| k.version.clone()).collect();
+        if let Some(newest) = offered.first().filter(|_| with_debug) {
+            self.debug_kernel(newest)?;
+            versions.extend(self.cache.kernel_version(DEBUG));
+        }
         println!(
             "{}: Linux {} ({} steps done, {:.1} s)",
             self.cache.dir().display(),
@@ -368,6 +430,28 @@ impl<'a> Setup<'a> {
             ];
             let mut command = this.in_root(&["sh", "-c", KERNEL, "sh"]);
             command.args(args).args([GUEST_MODULES, BACKPORTS]);
+            Ok(command)
+        })
+    }
+
+    /// The debug kernel, from the source of a stock one.
+    fn debug_kernel(&mut self, kernel: &Kernel) -> Result<()> {
+        let package = format!("linux-source-{}", kernel.series);
+        let options = workspace().join(DEBUG_OPTIONS);
+        let text = std::fs::read_to_string(&options)
+            .with_context(|| format!("cannot read {}", options.display()))?;
+        let here = self.cache.path("debug.config");
+        std::fs::write(&here, &text).with_context(|| format!("cannot write {}", here.display()))?;
+        let inputs = format!(
+            "{package}={} {text} {GUEST_MODULES} {DEBUG_KERNEL}",
+            kernel.debian
+        );
+        let dir = self.cache.kernel(DEBUG);
+        let results = [dir.join("vmlinuz"), dir.join("version")];
+        self.step("kernel-debug", &inputs, &results, |this| {
+            let mut command = this.in_root(&["sh", "-c", DEBUG_KERNEL, "sh"]);
+            command.args([&package, &kernel.debian, &this.cache.inside(&here)]);
+            command.args([GUEST_MODULES, BACKPORTS]);
             Ok(command)
         })
     }

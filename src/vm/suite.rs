@@ -80,6 +80,11 @@ impl Suite {
         Ok(suite)
     }
 
+    /// Whether it is for a kernel.
+    pub fn is_for(&self, series: &str) -> bool {
+        self.kernels.is_empty() || self.kernels.iter().any(|k| k == series)
+    }
+
     /// Words for the kernel command line.
     pub fn words(&self, is_long: bool) -> Vec<String> {
         let mut words = vec![format!("cxlmem.run=/suites/{}.sh", self.name)];

@@ -1,6 +1,6 @@
 #!/bin/sh
 # The kernel's own HMM tests, unmodified, on two halves of the device's memory. One test needs CONFIG_GUP_TEST, which stock kernels lack.
-#: kernels 7.3
+#: kernels 7.3 debug
 #: parameters parts=2
 #: limit 500
 . /suites/lib.sh

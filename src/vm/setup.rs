@@ -109,7 +109,7 @@ apt-get -o APT::Sandbox::User=root install -y --no-install-recommends -t "$5" fl
 echo "downloading $1=$2"
 apt-get -o APT::Sandbox::User=root download "$1=$2"
 echo "unpacking $1"
-dpkg --fsys-tarfile "$1"_*.deb | tar -xO "./usr/src/$1.tar.xz" | xz -dc -T0 | tar -x --strip-components=1 -C source     --exclude='*/arch/[a-tv-wyz]*/*.[chS]' --exclude='*.dts*' --exclude='*/drivers/gpu/*.[ch]' --exclude='*/drivers/net/*.[ch]' --exclude='*/sound/*.[ch]'     --exclude='*/Documentation/*/*.rst' --exclude='*/tools/testing/*'
+dpkg --fsys-tarfile "$1"_*.deb | tar -xO "./usr/src/$1.tar.xz" | xz -dc -T0 | tar -x --strip-components=1 -C source     --exclude='*/arch/[a-tv-wyz]*/*.[chS]' --exclude='*.dts*' --exclude='*/drivers/gpu/*.[ch]' --exclude='*/drivers/net/*/*.[ch]' --exclude='*/sound/*.[ch]'     --exclude='*/Documentation/*/*.rst' --exclude='*/tools/testing/*'
 rm ./*.deb
 cd source
 make -s tinyconfig

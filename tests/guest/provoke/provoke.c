@@ -27,8 +27,11 @@ static noinline void provoke_kmemleak(void)
 {
 	int n;
 
-	for (n = 0; n < 10; n++)
-		OPTIMIZER_HIDE_VAR(n), (void)!kmalloc(100, GFP_KERNEL);
+	for (n = 0; n < 10; n++) {
+		char *lost = kmalloc(100, GFP_KERNEL);
+
+		OPTIMIZER_HIDE_VAR(lost);
+	}
 }
 
 static noinline void provoke_lockdep(void)

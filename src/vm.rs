@@ -40,6 +40,7 @@ const SETUP_EXAMPLES: &str = "\
 Examples:
   cxlmem vm setup                          every kernel on offer
   cxlmem vm setup --kernel 7.3             one of them
+  cxlmem vm setup --kernel debug           the debug kernel, compiled here: some minutes, 1.5 GB
   cxlmem vm setup --refresh --dir /var/tmp/guest
                                            ask again what is on offer
 
@@ -61,6 +62,7 @@ Examples:
   cxlmem vm test                                  every suite on every kernel that is set up
   cxlmem vm test --suite boot --kernel 7.3        one suite on one kernel
   cxlmem vm test --long --json report.json        the long ones too, with a report for a program
+  cxlmem vm test --kernel debug                   with a kernel that looks for mistakes
   cxlmem vm test --no-device --suite boot --suite search
                                                   that guest and search work, without the simulated device
 
@@ -113,7 +115,7 @@ struct Folder {
 struct SetupArgs {
     #[command(flatten)]
     folder: Folder,
-    /// Kernel by major and minor number, more than once for several [default: all on offer]
+    /// Kernel by major and minor number, or `debug`, more than once for several [default: all on offer, without `debug`]
     #[arg(long, value_name = "SERIES", value_parser = series)]
     kernel: Vec<String>,
     /// Ask the mirrors again which versions there are
@@ -140,7 +142,7 @@ struct RunArgs {
     /// What backs the device's memory as the guest's processors see it
     #[arg(long, value_enum, default_value_t = Mode::Spm)]
     mode: Mode,
-    /// Kernel by major and minor number [default: the newest that is set up]
+    /// Kernel by major and minor number, or `debug` [default: the newest that is set up]
     #[arg(long, value_name = "SERIES", value_parser = series)]
     kernel: Option<String>,
     /// Seconds of wall-clock time that the guest may take for a command; a shell has no limit
@@ -173,7 +175,7 @@ struct TestArgs {
     /// In this mode alone [default: each that a suite names]
     #[arg(long, value_enum)]
     mode: Option<Mode>,
-    /// Kernel by major and minor number, more than once for several [default: all that are set up]
+    /// Kernel by major and minor number, or `debug`, more than once for several [default: all that are set up, without `debug`]
     #[arg(long, value_name = "SERIES", value_parser = series)]
     kernel: Vec<String>,
     /// Suite by name, more than once for several [default: all]
@@ -422,6 +424,10 @@ fn run_suite(
         1
     };
     words.push(format!("cxlmem.slow={slow}"));
+    if series == cache::DEBUG {
+        // The option alone does nothing.
+        words.push("page_poison=1".into());
+    }
     if let Some(seed) = std::env::var("CXLMEM_SEED")
         .ok()
         .filter(|s| s.parse::<u64>().is_ok())

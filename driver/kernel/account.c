@@ -24,6 +24,11 @@ struct cxlmem_account *cxlmem_account_charge(struct cxlmem *d, u64 pages)
 	struct cxlmem_account *fresh = kzalloc(sizeof(*fresh), GFP_KERNEL | __GFP_NOWARN), *a, *found = NULL;
 	unsigned long flags;
 
+	/* Not under the lock: older kernels take the task's for it, which is no lock for interrupts. */
+	if (fresh) {
+		fresh->tgid = current->tgid;
+		get_task_comm(fresh->comm, current->group_leader);
+	}
 	spin_lock_irqsave(&d->accounts_lock, flags);
 	list_for_each_entry(a, &d->accounts, list) {
 		if (a->tgid == current->tgid)
@@ -32,8 +37,6 @@ struct cxlmem_account *cxlmem_account_charge(struct cxlmem *d, u64 pages)
 	if (!found && fresh) {
 		found = fresh;
 		fresh = NULL;
-		found->tgid = current->tgid;
-		get_task_comm(found->comm, current->group_leader);
 		list_add_tail(&found->list, &d->accounts);
 	}
 	if (found)

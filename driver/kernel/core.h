@@ -44,6 +44,7 @@ int cxlmem_engine_identify(void *engine, struct cxlmem_identity *identity);
 int cxlmem_engine_start(void *engine, u64 hdm_base, u64 dma, u32 vector);
 int cxlmem_engine_restart(void *engine, u64 hdm_base);
 int cxlmem_engine_stop(void *engine);
+bool cxlmem_engine_is_running(void *engine);
 int cxlmem_engine_copy(void *engine, struct cxlmem_move *moves, size_t count, bool to_device, u64 *cycles);
 int cxlmem_engine_operate(void *engine, u8 opcode, u32 count, u64 device, u64 arg, u64 arg2, u64 *result, u64 *cycles);
 int cxlmem_engine_bad_lines(void *engine, u64 device, u64 *lines);

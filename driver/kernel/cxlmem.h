@@ -178,12 +178,13 @@ static inline u64 cxlmem_dpa(const struct page *page)
 }
 
 /* migrate.c */
-int cxlmem_migrate(struct cxlmem *d, struct cxlmem_migrate *args);
+/* `results`: one for each page, or NULL. -EAGAIN after a part if a reset or the device's removal waits. */
+int cxlmem_migrate(struct cxlmem *d, struct cxlmem_migrate *args, u8 *results);
 void cxlmem_copy_home(struct cxlmem *d, unsigned long *src, unsigned long *dst, int n, struct cxlmem_scratch *scratch, u64 *cycles);
-void cxlmem_poison(struct cxlmem *d, unsigned long pfn);
+void cxlmem_poison(struct cxlmem *d, struct page *page);
 
 /* operate.c */
-int cxlmem_query(struct cxlmem *d, struct cxlmem_query *args);
+int cxlmem_query(struct cxlmem *d, struct cxlmem_query *args, u8 *where, u64 *addresses);
 int cxlmem_operate(struct cxlmem_file *f, struct cxlmem_operate *args);
 
 /* policy.c */
@@ -197,6 +198,9 @@ void cxlmem_policy_finish(struct cxlmem_file *f);
 void cxlmem_policy_end(struct cxlmem_file *f);
 
 /* ioctl.c */
+/* The device is there and stays until cxlmem_leave(); or a negative errno. */
+int cxlmem_enter(struct cxlmem *d);
+void cxlmem_leave(struct cxlmem *d);
 int cxlmem_node_init(void);
 void cxlmem_node_exit(void);
 int cxlmem_node_add(struct cxlmem *d);

@@ -81,6 +81,8 @@ struct mirror {
 	struct mmu_interval_notifier notifier;
 	/* Protects `pages` and goes with the notifier's sequence. */
 	struct mutex lock;
+	/* Who migrates pages of this mirror. */
+	struct task_struct *migrating;
 	/* By page number: struct page, tagged. No references: the notifier takes out what goes. */
 	struct xarray pages;
 };
@@ -98,16 +100,17 @@ static bool mirror_invalidate(struct mmu_interval_notifier *notifier, const stru
 	unsigned long pfn;
 	void *entry;
 
-	/* Our own migrations say themselves what becomes of the entries. */
-	if (range->event == MMU_NOTIFY_MIGRATE && range->owner == m->node->part)
-		return true;
+	/* This mirror's own migrations say themselves what becomes of the entries; another one's, also of the same memory, do not. */
+	bool own = range->event == MMU_NOTIFY_MIGRATE && range->owner == m->node->part && READ_ONCE(m->migrating) == current;
+
 	if (mmu_notifier_range_blockable(range))
 		mutex_lock(&m->lock);
 	else if (!mutex_trylock(&m->lock))
 		return false;
 	mmu_interval_set_seq(notifier, seq);
-	xa_for_each_range(&m->pages, pfn, entry, range->start >> PAGE_SHIFT, (range->end - 1) >> PAGE_SHIFT)
-		xa_erase(&m->pages, pfn);
+	if (!own)
+		xa_for_each_range(&m->pages, pfn, entry, range->start >> PAGE_SHIFT, (range->end - 1) >> PAGE_SHIFT)
+			xa_erase(&m->pages, pfn);
 	mutex_unlock(&m->lock);
 	return true;
 }
@@ -319,6 +322,7 @@ static int mirror_migrate_piece(struct mirror *m, struct moves *v, struct vm_are
 
 	memset(v->src, 0, n * sizeof(v->src[0]));
 	memset(v->dst, 0, n * sizeof(v->dst[0]));
+	WRITE_ONCE(m->migrating, current);
 	ret = migrate_vma_setup(&args);
 	if (ret)
 		return ret;
@@ -369,6 +373,14 @@ static int mirror_migrate(struct mirror *m, struct mirror_cmd *cmd, bool home)
 		struct vm_area_struct *vma;
 		unsigned long next;
 
+		if (fatal_signal_pending(current)) {
+			ret = -EINTR;
+			break;
+		}
+		/* No page begins to live on a device that is about to be reset. */
+		ret = cxlmem_enter(m->node->part->d);
+		if (ret)
+			break;
 		mmap_read_lock(mm);
 		vma = vma_lookup(mm, at);
 		if (!vma || !(vma->vm_flags & VM_READ)) {
@@ -379,6 +391,7 @@ static int mirror_migrate(struct mirror *m, struct mirror_cmd *cmd, bool home)
 			at = next;
 		}
 		mmap_read_unlock(mm);
+		cxlmem_leave(m->node->part->d);
 		if (ret > 0 && home)
 			cmd->cpages += ret;
 	}
@@ -434,8 +447,11 @@ static int mirror_check_exclusive(struct mirror *m, struct mirror_cmd *cmd)
 {
 	unsigned long pfn, first = cmd->addr >> PAGE_SHIFT;
 
-	for (pfn = first; pfn < first + cmd->npages; pfn++)
-		if (xa_pointer_tag(xa_load(&m->pages, pfn)) == TAG_EXCLUSIVE)
+	void *entry;
+
+	/* What is in the table, however long the range. */
+	xa_for_each_range(&m->pages, pfn, entry, first, first + cmd->npages - 1)
+		if (xa_pointer_tag(entry) == TAG_EXCLUSIVE)
 			return -EPERM;
 	return 0;
 }

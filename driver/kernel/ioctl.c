@@ -63,6 +63,28 @@ static bool cxlmem_range_ok(u64 addr, u64 npages)
 	return npages && npages <= CXLMEM_MAX_PAGES && !(addr % PAGE_SIZE) && access_ok((void __user *)addr, npages << PAGE_SHIFT);
 }
 
+int cxlmem_enter(struct cxlmem *d)
+{
+	if (down_read_killable(&d->gone))
+		return -EINTR;
+	if (d->state == CXLMEM_LIVE)
+		return 0;
+	up_read(&d->gone);
+	return READ_ONCE(d->state) == CXLMEM_GONE ? -ENODEV : -EAGAIN;
+}
+EXPORT_SYMBOL_GPL(cxlmem_enter);
+
+void cxlmem_leave(struct cxlmem *d)
+{
+	up_read(&d->gone);
+}
+EXPORT_SYMBOL_GPL(cxlmem_leave);
+
+/*
+ * The calls. What user space can delay, copies from and to its memory, is not done between cxlmem_enter() and cxlmem_leave(): a reset waits for those
+ * who are in between.
+ */
+
 static long cxlmem_call_info(struct cxlmem *d, void __user *user)
 {
 	struct cxlmem_info info = {
@@ -75,46 +97,80 @@ static long cxlmem_call_info(struct cxlmem *d, void __user *user)
 		.clock_khz = d->identity.clock_khz,
 		.map_version = d->identity.version,
 	};
+	int ret = cxlmem_enter(d);
 
+	if (ret)
+		return ret;
+	cxlmem_leave(d);
 	return copy_to_user(user, &info, sizeof(info)) ? -EFAULT : 0;
 }
 
 static long cxlmem_call_stats(struct cxlmem *d, void __user *user)
 {
 	struct cxlmem_stats stats;
+	int ret = cxlmem_enter(d);
 
+	if (ret)
+		return ret;
 	cxlmem_stats(d, &stats);
+	cxlmem_leave(d);
 	return copy_to_user(user, &stats, sizeof(stats)) ? -EFAULT : 0;
 }
 
 static long cxlmem_call_migrate(struct cxlmem *d, void __user *user)
 {
 	struct cxlmem_migrate args;
+	u8 *results = NULL;
 	long ret;
 
 	if (copy_from_user(&args, user, sizeof(args)))
 		return -EFAULT;
 	if (args.reserved || args.flags & ~(CXLMEM_MIGRATE_TO_HOST | CXLMEM_MIGRATE_CPU_COPY) || !cxlmem_range_ok(args.addr, args.npages))
 		return -EINVAL;
-	ret = cxlmem_migrate(d, &args);
+	if (args.results) {
+		results = kvmalloc(args.npages, GFP_KERNEL_ACCOUNT);
+		if (!results)
+			return -ENOMEM;
+		memset(results, CXLMEM_PAGE_NOT_TRIED, args.npages);
+	}
+	ret = cxlmem_enter(d);
+	if (ret)
+		goto free;
+	ret = cxlmem_migrate(d, &args, results);
+	cxlmem_leave(d);
 	/* What was moved before an error has been moved. */
-	if (copy_to_user(user, &args, sizeof(args)))
-		return -EFAULT;
+	if (copy_to_user(user, &args, sizeof(args)) || (results && copy_to_user(u64_to_user_ptr(args.results), results, args.npages)))
+		ret = -EFAULT;
+free:
+	kvfree(results);
 	return ret;
 }
 
 static long cxlmem_call_query(struct cxlmem *d, void __user *user)
 {
 	struct cxlmem_query args;
+	u64 *addresses = NULL;
+	u8 *where;
 	long ret;
 
 	if (copy_from_user(&args, user, sizeof(args)))
 		return -EFAULT;
 	if (!args.where || !cxlmem_range_ok(args.addr, args.npages))
 		return -EINVAL;
-	ret = cxlmem_query(d, &args);
-	if (!ret && copy_to_user(user, &args, sizeof(args)))
-		return -EFAULT;
+	where = kvmalloc(args.npages, GFP_KERNEL_ACCOUNT);
+	if (args.addresses)
+		addresses = kvmalloc_array(args.npages, sizeof(u64), GFP_KERNEL_ACCOUNT);
+	ret = where && (addresses || !args.addresses) ? cxlmem_enter(d) : -ENOMEM;
+	if (ret)
+		goto free;
+	ret = cxlmem_query(d, &args, where, addresses);
+	cxlmem_leave(d);
+	if (!ret && (copy_to_user(user, &args, sizeof(args)) || copy_to_user(u64_to_user_ptr(args.where), where, args.npages) ||
+		     (addresses && copy_to_user(u64_to_user_ptr(args.addresses), addresses, args.npages * sizeof(u64)))))
+		ret = -EFAULT;
+free:
+	kvfree(addresses);
+	kvfree(where);
 	return ret;
 }
 
@@ -127,7 +183,11 @@ static long cxlmem_call_operate(struct cxlmem_file *f, void __user *user)
 		return -EFAULT;
 	if (args.reserved || !access_ok((void __user *)args.addr, args.bytes))
 		return -EINVAL;
+	ret = cxlmem_enter(f->d);
+	if (ret)
+		return ret;
 	ret = cxlmem_operate(f, &args);
+	cxlmem_leave(f->d);
 	if (!ret && copy_to_user(user, &args, sizeof(args)))
 		return -EFAULT;
 	return ret;
@@ -145,7 +205,11 @@ static long cxlmem_call_policy(struct cxlmem_file *f, void __user *user)
 	if (!(args.flags & CXLMEM_POLICY_READ) && args.npages &&
 	    (args.npages > CXLMEM_MAX_POLICY_PAGES || !cxlmem_range_ok(args.addr, args.npages)))
 		return -EINVAL;
+	ret = cxlmem_enter(f->d);
+	if (ret)
+		return ret;
 	ret = cxlmem_policy_set(f, &args);
+	cxlmem_leave(f->d);
 	if (!ret && copy_to_user(user, &args, sizeof(args)))
 		return -EFAULT;
 	return ret;
@@ -154,41 +218,32 @@ static long cxlmem_call_policy(struct cxlmem_file *f, void __user *user)
 static long cxlmem_ioctl(struct file *file, unsigned int call, unsigned long arg)
 {
 	struct cxlmem_file *f = file->private_data;
-	struct cxlmem *d = f->d;
 	void __user *user = (void __user *)arg;
-	long ret;
+	int ret;
 
-	if (down_read_killable(&d->gone))
-		return -EINTR;
-	if (d->state != CXLMEM_LIVE) {
-		ret = d->state == CXLMEM_RESETTING ? -EAGAIN : -ENODEV;
-		goto out;
-	}
+	if (!(file->f_mode & FMODE_WRITE))
+		return -EBADF;
+	/* A device that is gone says so whatever it is asked. */
+	ret = cxlmem_enter(f->d);
+	if (ret)
+		return ret;
+	cxlmem_leave(f->d);
 	switch (call) {
 	case CXLMEM_IOC_INFO:
-		ret = cxlmem_call_info(d, user);
-		break;
+		return cxlmem_call_info(f->d, user);
 	case CXLMEM_IOC_STATS:
-		ret = cxlmem_call_stats(d, user);
-		break;
+		return cxlmem_call_stats(f->d, user);
 	case CXLMEM_IOC_MIGRATE:
-		ret = cxlmem_call_migrate(d, user);
-		break;
+		return cxlmem_call_migrate(f->d, user);
 	case CXLMEM_IOC_QUERY:
-		ret = cxlmem_call_query(d, user);
-		break;
+		return cxlmem_call_query(f->d, user);
 	case CXLMEM_IOC_OPERATE:
-		ret = cxlmem_call_operate(f, user);
-		break;
+		return cxlmem_call_operate(f, user);
 	case CXLMEM_IOC_POLICY:
-		ret = cxlmem_call_policy(f, user);
-		break;
+		return cxlmem_call_policy(f, user);
 	default:
-		ret = -ENOTTY;
+		return -ENOTTY;
 	}
-out:
-	up_read(&d->gone);
-	return ret;
 }
 
 static const struct file_operations cxlmem_fops = {

@@ -89,10 +89,14 @@ static int cxlmem_copy_around(struct cxlmem *d, struct page *from, struct page *
 	return 0;
 }
 
-/* Whoever touches the host page gets SIGBUS from now on: part of what was there is lost. Takes no locks that a caller may hold but `gone`. */
-void cxlmem_poison(struct cxlmem *d, unsigned long pfn)
+/*
+ * Whoever touches the host page gets SIGBUS from now on: part of what was there is lost. Takes over a reference to it, and no locks that a caller may
+ * hold but `gone`.
+ */
+void cxlmem_poison(struct cxlmem *d, struct page *page)
 {
-	int ret = memory_failure(pfn, 0);
+	unsigned long pfn = page_to_pfn(page);
+	int ret = memory_failure(pfn, MF_COUNT_INCREASED);
 
 	atomic64_inc(&d->counters.poisoned);
 	if (ret && ret != -EHWPOISON)
@@ -300,6 +304,9 @@ static int cxlmem_migrate_part(struct cxlmem *d, struct vm_area_struct *vma, uns
 		if (!(b->src[i] & MIGRATE_PFN_MIGRATE) || !b->dst[i])
 			continue;
 		b->pass[i] = home && b->scratch && test_bit(i, b->scratch->bad) ? CXLMEM_PAGE_POISONED : CXLMEM_PAGE_MOVED;
+		/* For cxlmem_poison(): once it is finalized, its owner may free it. */
+		if (b->pass[i] == CXLMEM_PAGE_POISONED)
+			get_page(migrate_pfn_to_page(b->dst[i]));
 		args->moved++;
 	}
 	migrate_vma_finalize(&m);
@@ -370,7 +377,7 @@ static int cxlmem_migrate_batch(struct cxlmem *d, unsigned long start, int n, st
 			return looked;
 		for (i = 0; i < looked; i++)
 			if (b->pass[i] == CXLMEM_PAGE_POISONED)
-				cxlmem_poison(d, page_to_pfn(migrate_pfn_to_page(b->dst[i])));
+				cxlmem_poison(d, migrate_pfn_to_page(b->dst[i]));
 		cxlmem_explain(d, start, looked, home, b->pass);
 		/* What is mapped may have changed between two passes: what was looked at each time counts. */
 		n = looked;
@@ -383,10 +390,9 @@ static int cxlmem_migrate_batch(struct cxlmem *d, unsigned long start, int n, st
 	return n;
 }
 
-int cxlmem_migrate(struct cxlmem *d, struct cxlmem_migrate *args)
+int cxlmem_migrate(struct cxlmem *d, struct cxlmem_migrate *args, u8 *results)
 {
 	bool home = args->flags & CXLMEM_MIGRATE_TO_HOST;
-	u8 __user *results = u64_to_user_ptr(args->results);
 	u64 done = 0, busy = 0;
 	struct cxlmem_batch *b;
 	int ret = 0, i;
@@ -409,11 +415,13 @@ int cxlmem_migrate(struct cxlmem *d, struct cxlmem_migrate *args)
 		}
 		for (i = 0; i < n; i++)
 			busy += b->results[i] == CXLMEM_PAGE_BUSY;
-		if (results && copy_to_user(results + done, b->results, n)) {
-			ret = -EFAULT;
+		if (results)
+			memcpy(results + done, b->results, n);
+		done += n;
+		if (done < args->npages && rwsem_is_contended(&d->gone)) {
+			ret = -EAGAIN;
 			break;
 		}
-		done += n;
 		cond_resched();
 	}
 	atomic64_add(args->moved, home ? &d->counters.to_host : &d->counters.to_device);

@@ -16,7 +16,6 @@ struct cxlmem_look {
 	struct mmu_interval_notifier notifier;
 	unsigned long pfns[CXLMEM_BATCH];
 	u8 where[CXLMEM_BATCH];
-	u64 addresses[CXLMEM_BATCH];
 };
 
 static bool cxlmem_changed(struct mmu_interval_notifier *notifier, const struct mmu_notifier_range *range, unsigned long seq)
@@ -29,7 +28,7 @@ static const struct mmu_interval_notifier_ops cxlmem_look_ops = {
 	.invalidate = cxlmem_changed,
 };
 
-/* Gives back what cxlmem_look() held. */
+/* Gives back what cxlmem_get_all() took. */
 static void cxlmem_give(struct cxlmem_look *look, int n)
 {
 	int i;
@@ -37,6 +36,41 @@ static void cxlmem_give(struct cxlmem_look *look, int n)
 	for (i = 0; i < n; i++)
 		if (look->pfns[i] & HMM_PFN_VALID)
 			put_page(hmm_pfn_to_page(look->pfns[i]));
+}
+
+/* A reference to each page that is present. No lock keeps them: false if one is being freed, or has become another one's. */
+static bool cxlmem_get_all(struct cxlmem_look *look, int n)
+{
+	int i;
+
+	for (i = 0; i < n; i++) {
+		struct page *page = hmm_pfn_to_page(look->pfns[i]);
+		struct folio *folio;
+
+		if (!(look->pfns[i] & HMM_PFN_VALID))
+			continue;
+		folio = page_folio(page);
+		if (folio_try_get(folio)) {
+			if (page_folio(page) == folio)
+				continue;
+			folio_put(folio);
+		}
+		cxlmem_give(look, i);
+		return false;
+	}
+	return true;
+}
+
+/* Whether only anonymous memory is mapped in a range. What else there is, whoever provides it may take any time to. */
+static bool cxlmem_is_anonymous(struct mm_struct *mm, unsigned long start, unsigned long end)
+{
+	struct vm_area_struct *vma;
+	VMA_ITERATOR(vmi, mm, start);
+
+	for_each_vma_range(vmi, vma, end)
+		if (!vma_is_anonymous(vma))
+			return false;
+	return true;
 }
 
 /*
@@ -53,7 +87,7 @@ static int cxlmem_look(struct cxlmem_look *look, unsigned long start, int n, uns
 		.hmm_pfns = look->pfns,
 		.default_flags = faults,
 	};
-	int ret, looks, i;
+	int ret, looks;
 
 	ret = mmu_interval_notifier_insert(&look->notifier, mm, range.start, range.end - range.start, &cxlmem_look_ops);
 	if (ret)
@@ -66,12 +100,12 @@ static int cxlmem_look(struct cxlmem_look *look, unsigned long start, int n, uns
 		range.notifier_seq = mmu_interval_read_begin(&look->notifier);
 		memset(look->pfns, 0, n * sizeof(look->pfns[0]));
 		mmap_read_lock(mm);
-		ret = hmm_range_fault(&range);
+		/* Nothing but anonymous memory can be on the device. */
+		ret = faults && !cxlmem_is_anonymous(mm, range.start, range.end) ? -EXDEV : hmm_range_fault(&range);
 		if (!ret && hold) {
-			for (i = 0; i < n; i++)
-				if (look->pfns[i] & HMM_PFN_VALID)
-					get_page(hmm_pfn_to_page(look->pfns[i]));
-			if (mmu_interval_read_retry(&look->notifier, range.notifier_seq)) {
+			if (!cxlmem_get_all(look, n)) {
+				ret = -EBUSY;
+			} else if (mmu_interval_read_retry(&look->notifier, range.notifier_seq)) {
 				cxlmem_give(look, n);
 				ret = -EBUSY;
 			}
@@ -85,17 +119,15 @@ static int cxlmem_look(struct cxlmem_look *look, unsigned long start, int n, uns
 	return ret;
 }
 
-static int cxlmem_query_part(struct cxlmem *d, struct cxlmem_query *args, struct cxlmem_look *look, u64 done, int n)
+static int cxlmem_query_part(struct cxlmem *d, struct cxlmem_query *args, struct cxlmem_look *look, u64 done, int n, u8 *where, u64 *addresses)
 {
-	u8 __user *where = u64_to_user_ptr(args->where);
-	u64 __user *addresses = u64_to_user_ptr(args->addresses);
 	int i, ret;
 
 	ret = cxlmem_look(look, args->addr + (done << PAGE_SHIFT), n, 0, false);
 	/* A gap between mappings, or something without pages: nothing is present there. */
 	if (ret == -EFAULT && n > 1) {
 		for (i = 0; i < n; i++) {
-			ret = cxlmem_query_part(d, args, look, done + i, 1);
+			ret = cxlmem_query_part(d, args, look, done + i, 1, where, addresses);
 			if (ret)
 				return ret;
 		}
@@ -108,25 +140,23 @@ static int cxlmem_query_part(struct cxlmem *d, struct cxlmem_query *args, struct
 	for (i = 0; i < n; i++) {
 		unsigned long pfn = look->pfns[i];
 
-		look->where[i] = 0;
-		look->addresses[i] = 0;
+		where[done + i] = 0;
+		if (addresses)
+			addresses[done + i] = 0;
 		if (!(pfn & HMM_PFN_VALID))
 			continue;
-		look->where[i] = CXLMEM_WHERE_PRESENT | (pfn & HMM_PFN_WRITE ? CXLMEM_WHERE_WRITABLE : 0);
+		where[done + i] = CXLMEM_WHERE_PRESENT | (pfn & HMM_PFN_WRITE ? CXLMEM_WHERE_WRITABLE : 0);
 		if (cxlmem_owns(&d->part[0], hmm_pfn_to_page(pfn))) {
-			look->where[i] |= CXLMEM_WHERE_DEVICE;
-			look->addresses[i] = cxlmem_dpa(hmm_pfn_to_page(pfn));
+			where[done + i] |= CXLMEM_WHERE_DEVICE;
+			if (addresses)
+				addresses[done + i] = cxlmem_dpa(hmm_pfn_to_page(pfn));
 			args->on_device++;
 		}
 	}
-	if (copy_to_user(where + done, look->where, n))
-		return -EFAULT;
-	if (addresses && copy_to_user(addresses + done, look->addresses, n * sizeof(u64)))
-		return -EFAULT;
 	return 0;
 }
 
-int cxlmem_query(struct cxlmem *d, struct cxlmem_query *args)
+int cxlmem_query(struct cxlmem *d, struct cxlmem_query *args, u8 *where, u64 *addresses)
 {
 	struct cxlmem_look *look = kvzalloc(sizeof(*look), GFP_KERNEL);
 	u64 done;
@@ -136,11 +166,23 @@ int cxlmem_query(struct cxlmem *d, struct cxlmem_query *args)
 		return -ENOMEM;
 	args->on_device = 0;
 	for (done = 0; done < args->npages && !ret; done += CXLMEM_BATCH) {
-		ret = cxlmem_query_part(d, args, look, done, min_t(u64, CXLMEM_BATCH, args->npages - done));
+		ret = cxlmem_query_part(d, args, look, done, min_t(u64, CXLMEM_BATCH, args->npages - done), where, addresses);
 		cond_resched();
+		if (!ret && rwsem_is_contended(&d->gone))
+			ret = -EAGAIN;
 	}
 	kvfree(look);
 	return ret;
+}
+
+/* The engine did not confirm that it is idle: it may write to these pages still, so nobody gets them when they are free. Under engine_lock. */
+static void cxlmem_operate_quarantine(struct cxlmem *d, struct cxlmem_look *look, int n)
+{
+	int i;
+
+	pci_clear_master(d->pdev);
+	for (i = 0; i < n; i++)
+		cxlmem_page_quarantine(hmm_pfn_to_page(look->pfns[i]));
 }
 
 /* The operation on what is contiguous on the device, part after part; sums add up, a CRC goes on. */
@@ -161,6 +203,8 @@ static int cxlmem_operate_parts(struct cxlmem *d, struct cxlmem_operate *args, s
 		ret = cxlmem_engine_operate(d->engine, args->opcode, bytes == 8 ? 1 : bytes, at + offset, arg, args->arg2, &value, &cycles);
 		if (ret) {
 			cxlmem_engine_complain(d, "operation");
+			if (!cxlmem_engine_is_running(d->engine))
+				cxlmem_operate_quarantine(d, look, n);
 			break;
 		}
 		args->cycles += cycles;
@@ -184,6 +228,7 @@ static int cxlmem_take(struct cxlmem *d, struct cxlmem_look *look, unsigned long
 {
 	int i, ret;
 
+	memset(look->where, 0, n);
 	ret = cxlmem_look(look, first, n, HMM_PFN_REQ_FAULT | (writes ? HMM_PFN_REQ_WRITE : 0), true);
 	if (ret)
 		return ret;

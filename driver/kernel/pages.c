@@ -195,13 +195,17 @@ static int cxlmem_evict_batch(struct cxlmem_part *part, unsigned long pfn, int n
 	else
 		cxlmem_copy_home(part->d, src, dst, n, NULL, NULL);
 	migrate_device_pages(src, dst, n);
-	for (i = 0; i < n; i++)
+	for (i = 0; i < n; i++) {
 		if (src[i] & MIGRATE_PFN_MIGRATE)
 			atomic64_inc(&part->d->counters.evicted);
+		/* For cxlmem_poison(): once it is finalized, its owner may free it. */
+		if (lost && src[i] & MIGRATE_PFN_MIGRATE && dst[i])
+			get_page(migrate_pfn_to_page(dst[i]));
+	}
 	migrate_device_finalize(src, dst, n);
 	for (i = 0; lost && i < n; i++)
 		if (src[i] & MIGRATE_PFN_MIGRATE && dst[i])
-			cxlmem_poison(part->d, page_to_pfn(migrate_pfn_to_page(dst[i])));
+			cxlmem_poison(part->d, migrate_pfn_to_page(dst[i]));
 	return cxlmem_in_use(part, pfn, n);
 }
 
@@ -318,7 +322,7 @@ static int cxlmem_part_init(struct cxlmem *d, struct cxlmem_part *part, u64 star
 		return -ENOMEM;
 	cxlmem_pool_init(part->pool, pages);
 	if (!request_mem_region(start, bytes, "cxlmem"))
-		return dev_err_probe(dev, -EBUSY, "memory at %#llx is used by another driver\n", start);
+		return dev_err_probe(dev, -EBUSY, "memory at %#llx cannot be had: another driver uses it, or there is no memory for its name\n", start);
 	part->map.type = MEMORY_DEVICE_COHERENT;
 	part->map.nr_range = 1;
 	part->map.range.start = start;

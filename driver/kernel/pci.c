@@ -264,6 +264,8 @@ static int cxlmem_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	return 0;
 
 exit_hardware:
+	/* Somebody may have the node open already. */
+	cxlmem_set_state(d, CXLMEM_GONE);
 	cxlmem_hardware_stop(d);
 	cxlmem_hardware_exit(d);
 exit_pages:

@@ -89,7 +89,7 @@ static u64 cxlmem_policy_move(struct cxlmem_file *f, size_t first, size_t count,
 	size_t n;
 
 	/* Why a page did not move, nobody asked: it is tried again when its time comes. */
-	cxlmem_migrate(f->d, &m);
+	cxlmem_migrate(f->d, &m, NULL);
 	some_there = home ? m.moved < count : m.moved > 0;
 	for (n = 0; n < count; n++)
 		cxlmem_policy_settle(f->policy, first + n, some_there);

@@ -50,12 +50,16 @@ static int cxlmem_restart(struct cxlmem *d)
 {
 	int ret;
 
+	pci_clear_master(d->pdev);
 	mutex_lock(&d->engine_lock);
 	ret = cxlmem_engine_restart(d->engine, d->base);
 	if (ret)
 		cxlmem_engine_complain(d, "bringing the device up after a reset");
-	/* No DMA of before the reset is under way. */
-	cxlmem_release_held(d);
+	/* It works: no DMA of before the reset is under way, and it may begin anew. Else pages that are held stay so. */
+	if (!ret) {
+		pci_set_master(d->pdev);
+		cxlmem_release_held(d);
+	}
 	mutex_unlock(&d->engine_lock);
 	cxlmem_set_state(d, ret ? CXLMEM_GONE : CXLMEM_LIVE);
 	return ret;
@@ -79,7 +83,6 @@ static void cxlmem_reset_done(struct pci_dev *pdev)
 
 	if (!d)
 		return;
-	pci_set_master(pdev);
 	if (!cxlmem_restart(d))
 		dev_info(&pdev->dev, "works again after a reset\n");
 }
@@ -106,7 +109,6 @@ static pci_ers_result_t cxlmem_slot_reset(struct pci_dev *pdev)
 	if (!d)
 		return PCI_ERS_RESULT_NONE;
 	pci_restore_state(pdev);
-	pci_set_master(pdev);
 	return cxlmem_restart(d) ? PCI_ERS_RESULT_DISCONNECT : PCI_ERS_RESULT_RECOVERED;
 }
 

@@ -101,7 +101,7 @@ mv "$part" /vm/selftests
 const DEBUG_KERNEL: &str = r#"
 set -eu
 part=/vm/kernels/debug.part
-rm -rf "$part" /vm/kernels/debug
+rm -rf "$part"
 mkdir -p "$part/source"
 cd "$part"
 echo "installing what the kernel's build needs"
@@ -139,6 +139,7 @@ find build -name '*.o' -not -path 'build/scripts/*' -not -path 'build/tools/*' -
 mkdir -p "/usr/lib/modules/$version"
 ln -sfn /vm/kernels/debug/build "/usr/lib/modules/$version/build"
 printf '%s\n' "$version" >version
+rm -rf /vm/kernels/debug
 mv "$part" /vm/kernels/debug
 "#;
 

@@ -5,7 +5,7 @@
 . /suites/lib.sh
 
 case $(uname -r) in
-"$CXLMEM_SERIES".*) pass kernel-version "$(uname -r)" ;;
+"$CXLMEM_SERIES".* | *"-cxlmem-$CXLMEM_SERIES") pass kernel-version "$(uname -r)" ;;
 *) fail kernel-version "$(uname -r) is none of series $CXLMEM_SERIES" ;;
 esac
 

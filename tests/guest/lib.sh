@@ -37,7 +37,7 @@ finish() {
         echo scan >/sys/kernel/debug/kmemleak
         echo scan >/sys/kernel/debug/kmemleak
         # What was leaked, for who reads the log.
-        head -c 4000 /sys/kernel/debug/kmemleak | sed 's/^/<6>/' >/dev/kmsg
+        head -n 60 /sys/kernel/debug/kmemleak | while IFS= read -r line; do echo "<6>$line" >/dev/kmsg; done
     fi
     exit "${failed:-0}"
 }

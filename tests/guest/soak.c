@@ -59,7 +59,7 @@ static void move(int *fd, uint64_t *state)
 	moved = migrate(*fd, w.region + first * PAGE, pages, flags, NULL);
 	if (moved == -ENODEV)
 		*fd = device_again(*fd);
-	else if (moved < 0)
+	else if (moved < 0 && moved != -EAGAIN)
 		FAIL("migrate: %s", strerror(-moved));
 }
 
@@ -132,7 +132,7 @@ static void sum(int *fd, int first, int pages)
 			FAIL("step %ld: the sum of %d pages from %d is %#lx, not %#lx", w.steps, pages, first, (long)o.result, (long)expected);
 	} else if (errno == ENODEV) {
 		*fd = device_again(*fd);
-	} else if (errno != EXDEV && errno != EBUSY) {
+	} else if (errno != EXDEV && errno != EBUSY && errno != EAGAIN) {
 		FAIL("step %ld: sum: %s", w.steps, strerror(errno));
 	}
 }

@@ -84,10 +84,12 @@ impl<S: AsRef<[PageHistory]> + AsMut<[PageHistory]>> Policy<S> {
         !is_there && page.touches >= rule.in_after
     }
 
-    /// A page was moved, or could not be: either way its touches begin anew.
+    /// A page was moved, or could not be: either way its touches, and the wait until it goes home, begin anew.
     pub fn settle(&mut self, page: usize, is_there: bool) {
+        let now = self.now;
         if let Some(page) = self.pages.as_mut().get_mut(page) {
             page.touches = 0;
+            page.last = now;
             page.is_there = is_there;
         }
     }

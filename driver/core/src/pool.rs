@@ -296,6 +296,10 @@ impl<S: AsRef<[PageSlot]> + AsMut<[PageSlot]>> PagePool<S> {
     /// The first run of at least `wanted` pages behind the last allocation, then from the start, then the longest run.
     fn find(&self, wanted: u32) -> Option<(usize, u32)> {
         let slots = self.slots.as_ref();
+        // Callers hold a lock: where there is nothing, nothing is looked for.
+        if self.free == 0 {
+            return None;
+        }
         let mut best: Option<(usize, u32)> = None;
         for from in [self.next, 0] {
             let mut run: Option<(usize, u32)> = None;

@@ -234,6 +234,17 @@ pub unsafe extern "C" fn cxlmem_engine_stop(engine: *mut c_void) -> c_int {
     code(e.keep(stopped))
 }
 
+/// Whether it takes commands. If not after an error, it may not be idle either: what it was given must not be used again.
+///
+/// # Safety
+/// As all functions here.
+#[no_mangle]
+pub unsafe extern "C" fn cxlmem_engine_is_running(engine: *mut c_void) -> bool {
+    // SAFETY: the caller's.
+    let e = unsafe { object(engine) };
+    e.ring.as_ref().is_some_and(|ring| ring.is_running())
+}
+
 /// Starts the engine again after a reset of the function, also one that was stuck.
 ///
 /// # Safety

@@ -3,9 +3,9 @@
  * /dev/cxlmemN: pages of the calling process that live on a cxlmem device.
  *
  * Addresses are virtual, of the caller; counts are of 4096-byte pages; reserved members are zero. A call that fails as a whole changes nothing
- * but what its results say. Every call needs the node opened for writing. Errors common to all: ENOTTY (no such call), EFAULT (a pointer),
- * EINVAL (a reserved member, an alignment, a count of 0 or more than CXLMEM_MAX_PAGES, an address beyond user space), ENODEV (the device is gone:
- * close the file), EAGAIN (it is being reset: try again).
+ * but what its results say. Errors common to all: ENOTTY (no such call), EBADF (the node is not open for writing), EFAULT (a pointer), EINVAL (a
+ * reserved member, an alignment, a count of 0 or more than CXLMEM_MAX_PAGES, an address beyond user space), ENOMEM, ENODEV (the device is gone: close
+ * the file), EAGAIN (it is being reset, or about to leave: try again; a long call may have done a part).
  */
 #ifndef _UAPI_CXLMEM_H
 #define _UAPI_CXLMEM_H
@@ -34,7 +34,7 @@ enum cxlmem_page_result {
 	CXLMEM_PAGE_NO_MEMORY = 5,
 	/* The copy failed; the page is where it was. */
 	CXLMEM_PAGE_COPY_FAILED = 6,
-	/* A signal ended the call before it. */
+	/* The call ended before it: a signal, or EAGAIN. */
 	CXLMEM_PAGE_NOT_TRIED = 7,
 	/* Moved home without a line that was poisoned: to touch the page is SIGBUS from now on. */
 	CXLMEM_PAGE_POISONED = 8,

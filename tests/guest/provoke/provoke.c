@@ -27,8 +27,9 @@ static noinline void provoke_kmemleak(void)
 {
 	int n;
 
-	for (n = 0; n < 10; n++) {
-		char *lost = kmalloc(100, GFP_KERNEL);
+	/* Many: what the allocator still remembers of some would hide them. */
+	for (n = 0; n < 1000; n++) {
+		char *lost = kmalloc(700, GFP_KERNEL);
 
 		OPTIMIZER_HIDE_VAR(lost);
 	}

@@ -354,14 +354,13 @@ fn run_suites(args: &TestArgs) -> Result<()> {
         .unwrap_or_else(|| parallel::fitting_guests(args.machine.memory_mib));
     let runs = parallel::at_once(at_once, &guests, |(suite, series, mode)| {
         let run = run_suite(args, &cache, &space, suite, series, *mode)?;
-        let (count, failed) = (Count::of(std::slice::from_ref(&run)), "; see the table");
-        let hint = if count.failed > 0 { failed } else { "" };
-        eprintln!(
-            "{} {series} {}: {count}, {:.1} s{hint}",
-            suite.name,
-            mode.name(),
-            run.seconds
-        );
+        let count = Count::of(std::slice::from_ref(&run));
+        let what = format!("{} {series} {}", suite.name, mode.name());
+        eprintln!("{what}: {count}, {:.1} s", run.seconds);
+        // Not only in the table, which comes when all is over.
+        for test in run.failures() {
+            eprintln!("{what}: FAIL {}: {}", test.name, test.note);
+        }
         Ok(run)
     })?;
     let count = Count::of(&runs);

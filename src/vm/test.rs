@@ -30,6 +30,11 @@ pub struct Run {
 }
 
 impl Run {
+    /// The tests that failed.
+    pub fn failures(&self) -> impl Iterator<Item = &Test> {
+        self.tests.iter().filter(|t| t.verdict == Verdict::Fail)
+    }
+
     /// Of a suite that was not booted.
     pub fn skipped(suite: &Suite, kernel: String, mode: Mode, why: String) -> Run {
         Run {

@@ -2,7 +2,7 @@
 # The driver leaves the device and comes back, with pages there and without; files and pages of processes outlive that.
 #: modes spm bar
 #: parameters unbind=1
-#: limit 300
+#: limit 1200
 . /suites/lib.sh
 
 results unbind

@@ -358,8 +358,8 @@ fn run_suites(args: &TestArgs) -> Result<()> {
         let what = format!("{} {series} {}", suite.name, mode.name());
         eprintln!("{what}: {count}, {:.1} s", run.seconds);
         // Not only in the table, which comes when all is over.
-        for test in run.failures() {
-            eprintln!("{what}: FAIL {}: {}", test.name, test.note);
+        for failure in run.failures() {
+            eprintln!("{failure}");
         }
         Ok(run)
     })?;
@@ -370,10 +370,13 @@ fn run_suites(args: &TestArgs) -> Result<()> {
         cli::write_json(file, &serde_json::json!({"count": count, "runs": runs}))?;
     }
     if count.failed > 0 {
+        // Once more, for readers of a log's end.
+        let failures: Vec<String> = runs.iter().flat_map(Run::failures).collect();
         bail!(
-            "{} of {} tests failed",
+            "{} of {} tests failed:\n{}",
             count.failed,
-            count.passed + count.failed
+            count.passed + count.failed,
+            failures.join("\n")
         );
     }
     if count.passed == 0 {

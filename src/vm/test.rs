@@ -30,9 +30,13 @@ pub struct Run {
 }
 
 impl Run {
-    /// The tests that failed.
-    pub fn failures(&self) -> impl Iterator<Item = &Test> {
-        self.tests.iter().filter(|t| t.verdict == Verdict::Fail)
+    /// A line for each test that failed: where, which, why.
+    pub fn failures(&self) -> impl Iterator<Item = String> + '_ {
+        let failed = self.tests.iter().filter(|t| t.verdict == Verdict::Fail);
+        failed.map(|t| {
+            let (suite, kernel, mode) = (&self.suite, &self.kernel, self.mode);
+            format!("{suite} {kernel} {mode}: FAIL {}: {}", t.name, t.note)
+        })
     }
 
     /// Of a suite that was not booted.
@@ -253,6 +257,8 @@ mod tests {
         };
         let count = Count::of(std::slice::from_ref(&run));
         assert_eq!(count.to_string(), "1 passed, 1 failed, 2 skipped");
+        let failures: Vec<String> = run.failures().collect();
+        assert_eq!(failures, ["s 7 spm: FAIL c: x"]);
         let text = table(&[run]);
         assert!(
             text.contains("no device") && text.contains("FAIL"),

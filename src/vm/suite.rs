@@ -30,12 +30,15 @@ pub struct Suite {
     pub is_long: bool,
     /// Words of a fault that the suite provokes: the search of the log must find it, and nothing else.
     pub provokes: Option<String>,
+    /// Words of faults that are the kernel's own and may come: they are counted and shown, and fail nothing.
+    pub tolerates: Vec<String>,
 }
 
 impl Suite {
     /// Reads a suite's head: lines `#: WORD VALUE...`.
     ///
-    /// `modes spm bar`, `kernels 7.3`, `limit SECONDS`, `parameters A=1 B=2`, `module no`, `fault COMMAND`, `long`, `provokes WORDS`.
+    /// `modes spm bar`, `kernels 7.3`, `limit SECONDS`, `parameters A=1 B=2`, `module no`, `fault COMMAND`, `long`, `provokes WORDS`,
+    /// `tolerates WORDS`.
     ///
     /// # Errors
     /// A line that says something else.
@@ -49,6 +52,7 @@ impl Suite {
             faults: Vec::new(),
             is_long: false,
             provokes: None,
+            tolerates: Vec::new(),
         };
         for line in text.lines().filter_map(|l| l.strip_prefix("#:")) {
             let (word, value) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
@@ -71,6 +75,7 @@ impl Suite {
                 "fault" if !value.is_empty() => suite.faults.push(value.to_string()),
                 "long" if value.is_empty() => suite.is_long = true,
                 "provokes" if !value.is_empty() => suite.provokes = Some(value.to_string()),
+                "tolerates" if !value.is_empty() => suite.tolerates.push(value.to_string()),
                 _ => bail!("suite {name}: `#:{line}` says nothing known"),
             }
         }
@@ -150,6 +155,7 @@ mod tests {
             "#: modus spm",
             "#: module yes",
             "#: provokes",
+            "#: tolerates",
             "#: long 3",
             "#: modes",
         ] {

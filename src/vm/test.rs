@@ -98,13 +98,23 @@ impl std::fmt::Display for Count {
 /// What keeps the guest from starting.
 pub fn run(cache: &Cache, space: &Space, suite: &Suite, guest: &Guest) -> Result<Run> {
     let outcome = machine::boot(cache, space, guest)?;
-    Ok(Run {
+    let run = Run {
         suite: suite.name.clone(),
         kernel: cache.kernel_version(guest.series).unwrap_or_default(),
         mode: guest.mode.name(),
         seconds: outcome.took.as_secs_f64(),
         tests: judge(suite, &outcome),
-    })
+    };
+    if run.failures().next().is_some() {
+        let name = format!("suite-{}-{}-{}", run.suite, guest.series, run.mode);
+        let file = cache.path("log").join(name);
+        let text = format!("{}\n==== kernel ====\n{}", outcome.output, outcome.log);
+        match std::fs::write(&file, text) {
+            Ok(()) => eprintln!("output and kernel's log: {}", file.display()),
+            Err(e) => eprintln!("cannot write {}: {e}", file.display()),
+        }
+    }
+    Ok(run)
 }
 
 /// A suite's tests with what the log says of them.
@@ -113,7 +123,10 @@ fn judge(suite: &Suite, outcome: &Outcome) -> Vec<Test> {
     if let Some(trouble) = &outcome.trouble {
         tests.push(Test::failed("guest", trouble.clone()));
     }
-    let faults = log::faults(&outcome.log);
+    let mut faults = log::faults(&outcome.log);
+    let all = faults.len();
+    faults.retain(|f| !suite.tolerates.iter().any(|t| f.line.contains(t)));
+    let tolerated = all - faults.len();
     let (provoked, others): (Vec<Fault>, Vec<Fault>) = faults
         .into_iter()
         .partition(|f| suite.provokes.as_ref().is_some_and(|p| f.line.contains(p)));
@@ -147,7 +160,14 @@ fn judge(suite: &Suite, outcome: &Outcome) -> Vec<Test> {
         _ if others.is_empty() => tests.push(Test {
             name: LOG.into(),
             verdict: Verdict::Pass,
-            note: format!("{} lines", outcome.log.lines().count()),
+            note: match tolerated {
+                0 => format!("{} lines", outcome.log.lines().count()),
+                n => format!(
+                    "{} lines, {n} faults of the kernel's own ({})",
+                    outcome.log.lines().count(),
+                    suite.tolerates.join(", ")
+                ),
+            },
         }),
         _ => {}
     }
@@ -233,6 +253,16 @@ mod tests {
         assert_eq!(log("WARNING: x\n"), Verdict::Pass);
         assert_eq!(log("nothing\n"), Verdict::Fail);
         assert_eq!(log("WARNING: x\nWARNING: y\n"), Verdict::Fail);
+    }
+
+    #[test]
+    fn what_is_the_kernels_own_is_counted_and_nothing_else_is_let_through() {
+        let suite = Suite::parse("s", "#: tolerates x.c:").unwrap();
+        let log = |log: &str| judge(&suite, &outcome("PASS a\n", log)).pop().unwrap();
+        let own = log("WARNING: x.c:7\n");
+        assert_eq!(own.verdict, Verdict::Pass);
+        assert_eq!(own.note, "1 lines, 1 faults of the kernel's own (x.c:)");
+        assert_eq!(log("WARNING: x.c:7\nBUG: y\n").verdict, Verdict::Fail);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 #: kernels debug
 #: parameters unbind=1
 #: limit 300
+# An interrupt whose entry in /proc could not be made works without; the kernel takes the entry away all the same, and warns that it is not there.
+#: tolerates remove_proc_entry+
 . /suites/lib.sh
 
 for point in failslab fail_page_alloc; do

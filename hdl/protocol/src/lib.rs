@@ -17,3 +17,4 @@ pub mod msg;
 pub mod pack;
 pub mod regs;
 pub mod retry;
+pub mod serial;

@@ -6,11 +6,14 @@
 //!
 //! Environment: `CXLMEM_VERILATOR` names the Verilator binary (else `verilator` on PATH, else the one of a Python package in `<workspace>/.venv`).
 
+#[path = "build/plain.rs"]
+mod plain;
 #[path = "build/shim.rs"]
 mod shim;
 #[path = "build/tool.rs"]
 mod tool;
 
+use cxlmem_hdl::board::{self, BoardTop};
 use cxlmem_hdl::{mutants, probes, Config, Pin};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -158,6 +161,30 @@ fn run() -> Result<()> {
         };
         Ok(Model { archive, sources })
     })?;
+    let mut models = models;
+    for block in blocks()? {
+        let cpp = plain::cpp(block.ident, &block.pins);
+        let rust = plain::rust(block.ident, block.name, block.about, &block.pins)?;
+        tool::write(&out.join(format!("{}.rs", block.ident)), &rust)?;
+        let archive = Archive::new(
+            &cache,
+            block.ident,
+            &hash(&[&stamp, &block.verilog, &cpp]),
+        );
+        let sources = match archive.path.exists() {
+            true => Vec::new(),
+            false => verilate(
+                &verilator,
+                &flags,
+                &out.join(block.ident),
+                block.ident,
+                &block.verilog,
+                cxlmem_hdl::gates::verilator::CONFIG,
+                &cpp,
+            )?,
+        };
+        models.push(Model { archive, sources });
+    }
     let runtime = Archive::new(&cache, "portable_runtime", &stamp);
 
     // All C++ in one pool, the long compilations first so that the pool ends evenly.
@@ -198,6 +225,27 @@ fn run() -> Result<()> {
         println!("cargo:rustc-link-lib=dylib={lib}");
     }
     Ok(())
+}
+
+/// A block that is no controller of its own.
+struct Block {
+    ident: &'static str,
+    /// Rust type.
+    name: &'static str,
+    about: &'static str,
+    verilog: String,
+    pins: Vec<Pin>,
+}
+
+fn blocks() -> Result<Vec<Block>> {
+    let board = || BoardTop::new(&board::simulated());
+    Ok(vec![Block {
+        ident: "board",
+        name: "BoardModel",
+        about: "The Verilated top of a board ([`cxlmem_hdl::board::simulated`]).",
+        verilog: cxlmem_hdl::emit_block(board()).map_err(|e| format!("board: {e}"))?,
+        pins: cxlmem_hdl::pins_of(&board()),
+    }])
 }
 
 /// The pins of the controller: the same in every configuration, or the one shim would not fit.

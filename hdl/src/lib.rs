@@ -15,6 +15,7 @@
 )]
 #![allow(clippy::nonminimal_bool, clippy::bool_comparison, clippy::identity_op)]
 
+pub mod board;
 pub mod coherence;
 pub mod config;
 pub mod engine;
@@ -26,6 +27,7 @@ pub mod mutants;
 pub mod prim;
 pub mod probes;
 pub mod prove;
+pub mod serial;
 pub mod top;
 
 pub use config::{Backend, Config};
@@ -36,7 +38,11 @@ use rust_hdl::prelude::*;
 ///
 /// Fails (with rust-hdl's own report) if a signal has no driver or there is a combinational loop.
 pub fn emit(config: &Config) -> Result<String, EmitError> {
-    let mut uut = top::Top::new(config);
+    emit_block(top::Top::new(config))
+}
+
+/// Verilog of a block as the top module `top`. As [`emit`].
+pub fn emit_block(mut uut: impl Block) -> Result<String, EmitError> {
     uut.connect_all();
     check_all(&uut).map_err(|e| EmitError(format!("{e:?}")))?;
     Ok(generate_verilog_unchecked(&uut))
@@ -69,6 +75,11 @@ pub struct Pin {
 
 /// The top's pins in declaration order: what shims and wrappers are generated from.
 pub fn pins(config: &Config) -> Vec<Pin> {
+    pins_of(&top::Top::new(config))
+}
+
+/// A block's pins in declaration order.
+pub fn pins_of(block: &dyn Block) -> Vec<Pin> {
     #[derive(Default)]
     struct Collect {
         depth: usize,
@@ -100,6 +111,6 @@ pub fn pins(config: &Config) -> Vec<Pin> {
         }
     }
     let mut c = Collect::default();
-    top::Top::new(config).accept("top", &mut c);
+    block.accept("top", &mut c);
     c.pins
 }

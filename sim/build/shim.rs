@@ -10,7 +10,7 @@ pub fn ident(config: &str) -> String {
 }
 
 /// Verilator's type of a port of that width.
-fn cpp_type(width: usize) -> &'static str {
+pub fn cpp_type(width: usize) -> &'static str {
     match width {
         0..=8 => "CData",
         9..=16 => "SData",
@@ -216,7 +216,7 @@ fn recorded(pins: &[Pin]) -> Vec<&Pin> {
 }
 
 /// Bytes that a port of that width takes in a record.
-fn storage(width: usize) -> usize {
+pub fn storage(width: usize) -> usize {
     match width {
         0..=8 => 1,
         9..=16 => 2,
@@ -227,7 +227,7 @@ fn storage(width: usize) -> usize {
 }
 
 /// Rust type of a port as Verilator stores it, and as the accessor speaks it.
-fn rust_types(width: usize) -> Result<(&'static str, &'static str)> {
+pub fn rust_types(width: usize) -> Result<(&'static str, &'static str)> {
     Ok(match width {
         1 => ("u8", "bool"),
         2..=8 => ("u8", "u8"),
@@ -251,6 +251,16 @@ pub fn rust(configs: &[&str], pins: &[Pin]) -> Result<String> {
             rust_types(p.width)?.0
         );
     }
+    out += "}\n\n/// The pins of something that is no Verilated model, as Verilator stores them.\n#[derive(Default)]\npub struct Pins {\n";
+    for p in pins {
+        let _ = writeln!(out, "    pub(crate) {}: {},", p.name, rust_types(p.width)?.0);
+    }
+    out += "}\n\nimpl Ports {\n    /// Pointers to those.\n    ///\n    /// # Safety\n    /// `pins` must be valid.\n    unsafe fn of(pins: *mut Pins) -> Self {\n";
+    out += "        // SAFETY: promised by the caller.\n        unsafe {\n            Ports {\n";
+    for p in pins {
+        let _ = writeln!(out, "                {0}: std::ptr::addr_of_mut!((*pins).{0}),", p.name);
+    }
+    out += "            }\n        }\n    }\n";
     out += "}\n\n/// Input pins of one cycle, all but the clock.\n#[repr(C)]\n#[derive(Clone, Copy)]\npub(crate) struct Record {\n";
     for p in recorded(pins) {
         let _ = writeln!(
@@ -315,7 +325,7 @@ extern "C" {{
     Ok(out)
 }
 
-fn accessor(out: &mut String, p: &Pin) -> Result<()> {
+pub fn accessor(out: &mut String, p: &Pin) -> Result<()> {
     let (stored, spoken) = rust_types(p.width)?;
     let name = &p.name;
     let bits = p.width;

@@ -25,12 +25,12 @@ pub(crate) struct Entry {
 }
 
 #[inline(always)]
-fn wide(w: [u32; 4]) -> u128 {
+pub(crate) fn wide(w: [u32; 4]) -> u128 {
     u128::from(w[0]) | u128::from(w[1]) << 32 | u128::from(w[2]) << 64 | u128::from(w[3]) << 96
 }
 
 #[inline(always)]
-fn words(v: u128) -> [u32; 4] {
+pub(crate) fn words(v: u128) -> [u32; 4] {
     [
         v as u32,
         (v >> 32) as u32,
@@ -78,6 +78,7 @@ pub enum DutError {
 /// A clock cycle is: drive the inputs, [`settle`](Dut::settle) (clock low: outputs follow the inputs), read the outputs, [`edge`](Dut::edge) (rising edge).
 pub struct Dut {
     entry: &'static Entry,
+    config: &'static str,
     model: *mut Model,
     ports: Ports,
     cycles: u64,
@@ -112,6 +113,7 @@ impl Dut {
         #[allow(unused_mut)]
         let mut dut = Self {
             entry,
+            config: entry.name,
             model,
             ports,
             cycles: 0,
@@ -124,7 +126,24 @@ impl Dut {
 
     /// Name of the configuration.
     pub fn config(&self) -> &'static str {
-        self.entry.name
+        self.config
+    }
+
+    /// Something else at the pins than a Verilated model. `config` is the configuration that it is.
+    pub fn remote(config: &'static str, remote: Box<dyn Remote>) -> Self {
+        let model = Box::into_raw(Box::new(RemoteModel {
+            pins: Pins::default(),
+            remote,
+        }));
+        Self {
+            entry: &REMOTE,
+            config,
+            model: model.cast(),
+            // SAFETY: `model` is valid; the pointers stay so until `remote_free`.
+            ports: unsafe { Ports::of(std::ptr::addr_of_mut!((*model).pins)) },
+            cycles: 0,
+            recording: None,
+        }
     }
 
     /// Cycles since construction.
@@ -263,6 +282,64 @@ impl Dut {
     }
 }
 
+/// A controller that is not in this program: at the other end of a line.
+pub trait Remote: Send {
+    /// The rising edge of a clock that it does not have: takes the inputs as they were driven, and sets the outputs for what follows. It must not panic.
+    fn edge(&mut self, pins: &mut Pins);
+}
+
+struct RemoteModel {
+    pins: Pins,
+    remote: Box<dyn Remote>,
+}
+
+unsafe extern "C" fn remote_new(_: *mut Ports) -> *mut Model {
+    std::ptr::null_mut()
+}
+
+unsafe extern "C" fn remote_free(model: *mut Model) {
+    // SAFETY: made by `Box::into_raw` in `Dut::remote`, freed once.
+    drop(unsafe { Box::from_raw(model.cast::<RemoteModel>()) });
+}
+
+unsafe extern "C" fn remote_settle(_: *mut Model) {}
+
+unsafe extern "C" fn remote_edge(model: *mut Model) {
+    // SAFETY: made by `Dut::remote`; the pointers to its pins are not used while this runs.
+    let model = unsafe { &mut *model.cast::<RemoteModel>() };
+    model.remote.edge(&mut model.pins);
+}
+
+unsafe extern "C" fn remote_replay(_: *mut Model, _: *const Record, _: usize, digest: u64) -> u64 {
+    digest
+}
+
+unsafe extern "C" fn remote_probes(_: *const Model) -> u32 {
+    0
+}
+
+unsafe extern "C" fn remote_directory(_: *const Model) -> u64 {
+    0
+}
+
+unsafe extern "C" fn remote_file(_: *mut Model, _: *const c_char) -> c_int {
+    0
+}
+
+/// What a [`Remote`] cannot do, does nothing.
+static REMOTE: Entry = Entry {
+    name: "remote",
+    new: remote_new,
+    free: remote_free,
+    settle: remote_settle,
+    edge: remote_edge,
+    replay: remote_replay,
+    probes: remote_probes,
+    directory: remote_directory,
+    trace: remote_file,
+    coverage: remote_file,
+};
+
 /// Number of the seeded fault that `CXLMEM_MUTANT` names; 0 if it is not set.
 fn mutant_from_env() -> Result<u8, DutError> {
     match std::env::var("CXLMEM_MUTANT") {
@@ -275,7 +352,7 @@ fn mutant_from_env() -> Result<u8, DutError> {
     }
 }
 
-fn c_path(path: &Path) -> Result<CString, DutError> {
+pub(crate) fn c_path(path: &Path) -> Result<CString, DutError> {
     CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| DutError::File(path.into()))
 }
 
@@ -289,7 +366,8 @@ fn coverage_file(config: &str) -> Option<PathBuf> {
 
 impl Drop for Dut {
     fn drop(&mut self) {
-        if let Some(file) = coverage_file(self.entry.name) {
+        let is_model = !std::ptr::eq(self.entry, &REMOTE);
+        if let Some(file) = coverage_file(self.entry.name).filter(|_| is_model) {
             if let Err(e) = self.write_coverage(&file) {
                 // Nothing can be returned from here; lost counts show as lines not covered.
                 eprintln!("coverage is lost: {e}");

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod blocks;
 pub mod coherent;
 pub mod dut;
 pub mod ext;
@@ -8,6 +9,7 @@ pub mod link;
 pub mod pcie;
 pub mod port;
 pub mod rng;
+pub mod serial;
 pub mod shared;
 pub mod system;
 pub mod workload;

@@ -28,6 +28,12 @@ while read -r word number name rest; do
         ;;
     esac
 done </tmp/hmm.out
+# A test that the harness killed may still be leaving.
+n=0
+while [ "$(cat /sys/module/cxlmem_hmm/refcnt)" != 0 ] && [ $n -lt 300 ]; do
+    n=$((n + 1))
+    sleep 0.1
+done
 # What was left when the nodes were closed.
 check all_home "pages are left on the device" test "$(cat /sys/bus/pci/drivers/cxlmem/0*/device_memory/free_pages)" = "$(cat /sys/bus/pci/drivers/cxlmem/0*/device_memory/pages)"
 check unload "rmmod cxlmem_hmm" rmmod cxlmem_hmm

@@ -164,7 +164,15 @@ impl System {
     /// # Errors
     /// [`SystemError`]: no such configuration, no trace in this build, or a device that does not answer.
     pub fn new(config: &str, options: Options) -> Result<Self, SystemError> {
-        let mut dut = Dut::new(config)?;
+        System::over(Dut::new(config)?, options)
+    }
+
+    /// As [`System::new`], with what stands at the controller's pins.
+    ///
+    /// # Errors
+    /// [`SystemError`].
+    pub fn over(mut dut: Dut, options: Options) -> Result<Self, SystemError> {
+        let config = dut.config();
         let known = Config::all()
             .iter()
             .map(|c| c.name)

@@ -11,19 +11,20 @@ use cxlmem_sim::system::Options;
 use serde_json::{json, Map, Value};
 
 use crate::cli;
-use crate::target::{self, SimTarget};
+use crate::target::{self, SimTarget, Target};
 
 const EXAMPLES: &str = "\
 Examples:
   cxlmem list                                           the simulated device, as a JSON array
   cxlmem list -u                                        the same for people
-  cxlmem list --config tiny --json devices.json";
+  cxlmem list --config tiny --json devices.json
+  cxlmem list -u --target serial:/dev/ttyUSB0           a board (`serial:PORT,BAUD` if its rate is not 3000000 baud)";
 
 /// Arguments of `cxlmem list`.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Where to look: `sim` powers a simulated device up and brings it up
+    /// Where to look: `sim` powers a simulated device up and brings it up, `serial:PORT` does so with a board
     #[arg(long, default_value = "sim")]
     target: String,
     /// Named configuration of a simulated device
@@ -39,15 +40,20 @@ pub struct Args {
 
 /// Carries out `cxlmem list`.
 pub fn run(args: Args) -> Result<()> {
-    target::check(&args.target)?;
     cli::check_output(args.json.as_deref())?;
     let config = args.config;
     let options = Options {
         host_mem_bytes: 1 << 20,
         ..Options::default()
     };
-    let mut transport =
-        SimTarget::new(config.name, options).context("cannot start the simulated device")?;
+    let mut transport = match target::parse(&args.target)? {
+        Target::Serial(port, baud) => SimTarget::board(&port, baud, options)?,
+        _ => {
+            target::check(&args.target)?;
+            SimTarget::new(config.name, options).context("cannot start the simulated device")?
+        }
+    };
+    let config = transport.config();
     let described = transport.describe();
     // A device without engine cannot be opened for migration, and is listed all the same.
     let entry = if config.engine {

@@ -1,5 +1,7 @@
 //! `cxlmem serve`: the simulated controller as a device of a virtual machine.
 
+mod board;
+
 use std::path::{Path, PathBuf};
 use std::process::exit;
 use std::time::Duration;
@@ -25,6 +27,14 @@ Then, with QEMU 11.1 or later:
 SIGUSR1 prints the counters, SIGTERM and SIGINT end it. /tmp/cxlmem.sock.ctl takes commands, one a line: hang on|off, stall MS,
 lose-irq N, link on|off, poison LINE, wrong-completion N, stats."#;
 
+const BOARD_EXAMPLES: &str = "\
+Examples:
+  cxlmem serve board --link /tmp/board &
+  cxlmem list -u --target serial:/tmp/board,100000
+  cxlmem serve board --noise 1e-5 --seed 7              a line that is not perfect
+
+The simulator is slower than the board's line would be: give a rate that it keeps up with, such as 100000 baud.";
+
 /// Arguments of `cxlmem serve`.
 #[derive(ClapArgs, Debug)]
 pub struct Args {
@@ -37,6 +47,9 @@ enum ServeCommand {
     /// Listen on a Unix socket for a client of the vfio-user protocol, such as QEMU
     #[command(after_help = EXAMPLES)]
     VfioUser(VfioUser),
+    /// Be a board on a pseudo-terminal: the Verilated top of a board, its UART at the other end
+    #[command(after_help = BOARD_EXAMPLES)]
+    Board(board::Board),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -78,7 +91,10 @@ struct VfioUser {
 /// # Errors
 /// A socket that cannot be had, a simulation that does not start, a file that cannot be written.
 pub fn run(args: Args) -> Result<()> {
-    let ServeCommand::VfioUser(args) = args.command;
+    let args = match args.command {
+        ServeCommand::Board(args) => return board::run(args),
+        ServeCommand::VfioUser(args) => args,
+    };
     cli::check_output(args.json.as_deref())?;
     block_signals();
     let service = Service::bind(

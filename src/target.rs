@@ -1,15 +1,18 @@
 //! What `--target` names: the simulator as a transport of the driver.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use cxlmem_driver::{
     ChangedLine, HpaWindow, Intent, MsiMessage, PageHolder, Transport, TransportError,
 };
 use cxlmem_hdl::Config;
 use cxlmem_sim::coherent::AgentError;
+use cxlmem_protocol::serial::Hello;
 use cxlmem_sim::home::HomeError;
+use cxlmem_sim::serial::{EndCounters, LineState};
 use cxlmem_sim::system::{Access, Options, System, SystemError};
 use pcie_sim::config::AccessError;
 use pcie_sim::host::RequestError;
@@ -18,28 +21,78 @@ use crate::cli::usage;
 
 #[cfg(test)]
 mod coherent;
+pub mod serial;
 
 /// Bytes of a line.
 const LINE: usize = 64;
 
-/// The simulator behind the driver.
+/// The simulator behind the driver, or a board whose host it simulates.
 pub struct SimTarget {
     system: System,
+    board: Option<Board>,
     #[cfg(test)]
     hooks: coherent::Hooks,
 }
 
+/// A board that stands where a model of the controller would.
+struct Board {
+    name: String,
+    baud: u32,
+    line: LineState,
+    hello: Hello,
+}
+
 impl SimTarget {
+    /// A board on a serial port: it is reset, and identified.
+    ///
+    /// # Errors
+    /// A port that does not open, something that is no board, and [`SystemError`].
+    pub fn board(path: &Path, baud: u32, options: Options) -> Result<SimTarget> {
+        let name = path.display().to_string();
+        let port = serial::PortLine::open(path, baud)?;
+        // Different from the last one that was used, or the board would not be reset.
+        let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let nonce = time.map_or(1, |t| t.subsec_micros() as u8);
+        let opened = cxlmem_sim::serial::open(Box::new(port), nonce);
+        let (dut, hello, line) = opened.with_context(|| format!("no board on {name} at {baud} baud"))?;
+        let system = System::over(dut, options);
+        let system = system.with_context(|| format!("the board on {name} cannot be used"))?;
+        let mut target = SimTarget::of(system);
+        target.board = Some(Board {
+            name,
+            baud,
+            line,
+            hello,
+        });
+        Ok(target)
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &'static Config {
+        self.system.config()
+    }
+
+    /// What the board said of itself, and the frames of its line so far; none of a simulator.
+    pub fn on_line(&self) -> Option<(Hello, EndCounters)> {
+        let board = self.board.as_ref()?;
+        Some((board.hello, board.line.counters()))
+    }
+
+    fn of(system: System) -> SimTarget {
+        SimTarget {
+            system,
+            board: None,
+            #[cfg(test)]
+            hooks: coherent::Hooks::default(),
+        }
+    }
+
     /// Powers a simulated device up.
     ///
     /// # Errors
     /// [`SystemError`].
     pub fn new(config: &str, options: Options) -> Result<SimTarget, SystemError> {
-        Ok(SimTarget {
-            system: System::new(config, options)?,
-            #[cfg(test)]
-            hooks: coherent::Hooks::default(),
-        })
+        Ok(SimTarget::of(System::new(config, options)?))
     }
 
     /// Media ready, decoder 0 committed, link up: for a device that the driver will not open.
@@ -58,6 +111,8 @@ pub enum Target {
     Sim,
     /// A device of this machine's kernel, by its node.
     Node(PathBuf),
+    /// A board on a serial port, and the line's rate, baud.
+    Serial(PathBuf, u32),
 }
 
 /// Reads a target.
@@ -69,10 +124,15 @@ pub fn parse(target: &str) -> Result<Target> {
         None if target == "sim" => Ok(Target::Sim),
         Some(("dev", "")) => usage!("target `dev:`: give the device's node too, such as `dev:/dev/cxlmem0`"),
         Some(("dev", path)) => Ok(Target::Node(path.into())),
-        Some(("serial", _)) => {
-            usage!("target `{target}`: boards are not supported yet; use `--target sim` or `dev:PATH`")
-        }
-        _ => usage!("unknown target `{target}`: there are `sim`, and `dev:PATH` for a device of this machine's kernel"),
+        Some(("serial", "")) => usage!("target `serial:`: give the port too, such as `serial:/dev/ttyUSB0`"),
+        Some(("serial", port)) => match port.split_once(',') {
+            None => Ok(Target::Serial(port.into(), serial::BAUD)),
+            Some((path, baud)) => match baud.parse::<u32>() {
+                Ok(baud @ 300..) => Ok(Target::Serial(path.into(), baud)),
+                _ => usage!("target `{target}`: `{baud}` is no rate; write it in baud, such as `serial:{path},{}`", serial::BAUD),
+            },
+        },
+        _ => usage!("unknown target `{target}`: there are `sim`, `serial:PORT` for a board, and `dev:PATH` for a device of this machine's kernel"),
     }
 }
 
@@ -83,9 +143,7 @@ pub fn parse(target: &str) -> Result<Target> {
 pub fn check(target: &str) -> Result<()> {
     match parse(target)? {
         Target::Sim => Ok(()),
-        Target::Node(_) => {
-            usage!("target `{target}` is for `cxlmem bench` alone: use `--target sim` here")
-        }
+        _ => usage!("target `{target}` is not for this command: use `--target sim` here"),
     }
 }
 
@@ -148,6 +206,16 @@ fn access(operation: &'static str, address: u64, error: &AccessError) -> Transpo
     }
 }
 
+/// What a failure is due to, where it is the line's.
+fn blame(board: &Option<Board>, error: TransportError) -> TransportError {
+    match board.as_ref().and_then(|b| Some((b, b.line.error()?))) {
+        Some((board, why)) => TransportError::Gone {
+            reason: format!("{}: {why}", board.name),
+        },
+        None => error,
+    }
+}
+
 /// A failed line operation or DMA access.
 fn failed(operation: &'static str, address: u64, bytes: u64, error: SystemError) -> TransportError {
     match error {
@@ -182,6 +250,10 @@ fn right(intent: Intent) -> Access {
 
 impl Transport for SimTarget {
     fn describe(&self) -> String {
+        if let Some(Board { name, baud, .. }) = &self.board {
+            let config = self.system.config().name;
+            return format!("board on {name}, configuration {config}, {baud} baud");
+        }
         format!(
             "simulator, configuration {}, seed {}",
             self.system.config().name,
@@ -192,32 +264,32 @@ impl Transport for SimTarget {
     fn config_read32(&mut self, offset: u16) -> Answer<u32> {
         self.system
             .config_read32(offset)
-            .map_err(|e| access("configuration read", offset.into(), &e))
+            .map_err(|e| blame(&self.board, access("configuration read", offset.into(), &e)))
     }
 
     fn config_write32(&mut self, offset: u16, value: u32) -> Answer<()> {
         self.system
             .config_write32(offset, value)
-            .map_err(|e| access("configuration write", offset.into(), &e))
+            .map_err(|e| blame(&self.board, access("configuration write", offset.into(), &e)))
     }
 
     fn mmio_read32(&mut self, offset: u32) -> Answer<u32> {
         self.system
             .mmio_read32(offset)
-            .map_err(|e| access("register read", offset.into(), &e))
+            .map_err(|e| blame(&self.board, access("register read", offset.into(), &e)))
     }
 
     fn mmio_write32(&mut self, offset: u32, value: u32) -> Answer<()> {
         self.system
             .mmio_write32(offset, value)
-            .map_err(|e| access("register write", offset.into(), &e))
+            .map_err(|e| blame(&self.board, access("register write", offset.into(), &e)))
     }
 
     fn dma_alloc(&mut self, bytes: usize, _align: usize) -> Answer<u64> {
         // Every allocation is whole pages, the largest alignment that can be asked for.
         self.system
             .dma_alloc(bytes)
-            .map_err(|e| failed("DMA allocation", 0, bytes as u64, e))
+            .map_err(|e| blame(&self.board, failed("DMA allocation", 0, bytes as u64, e)))
     }
 
     fn dma_free(&mut self, bus: u64, bytes: usize) {
@@ -229,13 +301,13 @@ impl Transport for SimTarget {
         let bytes = out.len() as u64;
         self.system
             .dma_read(bus, out)
-            .map_err(|e| failed("DMA memory read", bus, bytes, e))
+            .map_err(|e| blame(&self.board, failed("DMA memory read", bus, bytes, e)))
     }
 
     fn dma_write(&mut self, bus: u64, data: &[u8]) -> Answer<()> {
         self.system
             .dma_write(bus, data)
-            .map_err(|e| failed("DMA memory write", bus, data.len() as u64, e))
+            .map_err(|e| blame(&self.board, failed("DMA memory write", bus, data.len() as u64, e)))
     }
 
     fn hdm_window(&mut self) -> Answer<HpaWindow> {
@@ -245,7 +317,7 @@ impl Transport for SimTarget {
 
     fn line_read(&mut self, hpa: u64, intent: Intent, line: &mut [u8; LINE]) -> Answer<bool> {
         let result = self.system.read_line(hpa, right(intent));
-        let (data, poison) = result.map_err(|e| failed("line read", hpa, LINE as u64, e))?;
+        let (data, poison) = result.map_err(|e| blame(&self.board, failed("line read", hpa, LINE as u64, e)))?;
         *line = data;
         Ok(poison)
     }
@@ -253,20 +325,20 @@ impl Transport for SimTarget {
     fn line_write(&mut self, hpa: u64, line: &[u8; LINE]) -> Answer<()> {
         self.system
             .write_line(hpa, line)
-            .map_err(|e| failed("line write", hpa, LINE as u64, e))
+            .map_err(|e| blame(&self.board, failed("line write", hpa, LINE as u64, e)))
     }
 
     fn line_flush(&mut self, hpa: u64, bytes: u64) -> Answer<()> {
         self.system
             .flush(hpa, bytes)
-            .map_err(|e| failed("line flush", hpa, bytes, e))
+            .map_err(|e| blame(&self.board, failed("line flush", hpa, bytes, e)))
     }
 
     fn lines_read(&mut self, hpa: u64, intent: Intent, lines: &mut [[u8; LINE]]) -> Answer<u64> {
         let bytes = (lines.len() * LINE) as u64;
         self.system
             .read_lines(hpa, right(intent), lines)
-            .map_err(|e| failed("line read", hpa, bytes, e))
+            .map_err(|e| blame(&self.board, failed("line read", hpa, bytes, e)))
     }
 
     fn device_coherent(&mut self, pages: Arc<dyn PageHolder>) -> Answer<()> {
@@ -286,7 +358,7 @@ impl Transport for SimTarget {
                 .iter()
                 .try_for_each(|(hpa, line)| self.system.write_line(*hpa, line))
         };
-        result.map_err(|e| failed("return of lines", address, bytes as u64, e))
+        result.map_err(|e| blame(&self.board, failed("return of lines", address, bytes as u64, e)))
     }
 
     fn irq_message(&mut self, vector: u16) -> Answer<Option<MsiMessage>> {
@@ -305,7 +377,10 @@ impl Transport for SimTarget {
     }
 
     fn clock_hz(&self) -> u64 {
-        self.system.clock_hz()
+        match &self.board {
+            Some(board) => serial::cycles_per_second(board.baud),
+            None => self.system.clock_hz(),
+        }
     }
 }
 
@@ -331,19 +406,28 @@ mod tests {
             parse("dev:/dev/cxlmem0").unwrap(),
             Target::Node("/dev/cxlmem0".into())
         );
+        assert_eq!(
+            parse("serial:/dev/ttyUSB1,115200").unwrap(),
+            Target::Serial("/dev/ttyUSB1".into(), 115_200)
+        );
+        assert_eq!(
+            parse("serial:/dev/ttyUSB1").unwrap(),
+            Target::Serial("/dev/ttyUSB1".into(), serial::BAUD)
+        );
         assert!(parse("dev:")
             .unwrap_err()
             .to_string()
             .contains("dev:/dev/cxlmem0"));
         for bad in [
-            "serial:/dev/ttyUSB0",
+            "serial:/dev/ttyUSB0,fast",
+            "serial:",
             "dev:/dev/cxlmem0",
             "sim:2",
             "",
             "moon",
         ] {
             let e = check(bad).unwrap_err().to_string();
-            assert!(e.contains("`sim`") || e.contains("--target sim"), "{e}");
+            assert!(e.contains("`sim`") || e.contains("--target sim") || e.contains("serial:"), "{e}");
         }
     }
 

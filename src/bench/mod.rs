@@ -212,6 +212,9 @@ impl Bench {
 pub fn run(args: Args) -> Result<()> {
     let node = match target::parse(&args.target)? {
         Target::Sim => None,
+        Target::Serial(..) => {
+            usage!("`cxlmem bench` does not measure boards yet: use `cxlmem board check`, or `--target sim`");
+        }
         Target::Node(path) => {
             if args.config.is_some() {
                 usage!("--config is for `--target sim`: the device has its own configuration");

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod bench;
+mod board;
 mod cli;
 mod flit;
 mod hdl;
@@ -24,6 +25,7 @@ Examples:
   cxlmem hdl emit --config full -o target/rtl     write the controller's Verilog
   cxlmem hdl lint                                 every gate, every configuration
   cxlmem hdl synth --config full --seeds 1,2,3    area and speed
+  cxlmem board list                               boards, and their bitstreams
   cxlmem vm test                                  Linux in an emulated machine that holds the simulated device
   cxlmem pages 1234                               which pages of a process are on a device
 
@@ -43,6 +45,8 @@ struct Cli {
 enum Command {
     /// Measure latency, bandwidth, migration and locality
     Bench(bench::Args),
+    /// Build, load and check bitstreams of real boards
+    Board(board::Args),
     /// Read a flit field by field, or make one
     Flit(flit::Args),
     /// Print, check and place the RTL
@@ -113,6 +117,7 @@ fn main() -> ExitCode {
     }
     let result = match command {
         Command::Bench(args) => bench::run(args),
+        Command::Board(args) => board::run(args),
         Command::Flit(args) => flit::run(args),
         Command::Hdl(args) => hdl::run(args),
         Command::List(args) => list::run(args),

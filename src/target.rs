@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use cxlmem_driver::{
-    ChangedLine, HpaWindow, Intent, MsiMessage, PageHolder, Transport, TransportError,
+    ChangedLine, HpaWindow, Intent, Limits, MsiMessage, PageHolder, Transport, TransportError,
 };
 use cxlmem_hdl::Config;
 use cxlmem_sim::coherent::AgentError;
@@ -76,6 +76,11 @@ impl SimTarget {
     pub fn on_line(&self) -> Option<(Hello, EndCounters)> {
         let board = self.board.as_ref()?;
         Some((board.hello, board.line.counters()))
+    }
+
+    /// The board's line, to ask how it is.
+    pub fn line_state(&self) -> Option<LineState> {
+        Some(self.board.as_ref()?.line.clone())
     }
 
     fn of(system: System) -> SimTarget {
@@ -157,16 +162,19 @@ pub fn config(name: &str) -> Result<&'static Config, String> {
             .join(", ")
     };
     Config::by_name(name).ok_or_else(|| {
-        let nearest = Config::all()
-            .iter()
-            .min_by_key(|c| distance(c.name, name))
-            .filter(|c| distance(c.name, name) <= 2);
-        let hint = nearest.map_or(String::new(), |c| format!("; did you mean `{}`?", c.name));
+        let nearest = nearest(name, Config::all().iter().map(|c| c.name));
+        let hint = nearest.map_or(String::new(), |c| format!("; did you mean `{c}`?"));
         format!(
             "no configuration is called `{name}`{hint} There are: {}",
             known()
         )
     })
+}
+
+/// The name that was perhaps meant: at most two letters are different.
+pub fn nearest<'a>(name: &str, all: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let by_distance = all.map(|n| (distance(n, name), n)).min();
+    by_distance.filter(|(d, _)| *d <= 2).map(|(_, n)| n)
 }
 
 /// Edit distance: insertions, deletions and replacements that turn `a` into `b`.
@@ -381,6 +389,12 @@ impl Transport for SimTarget {
             Some(board) => serial::cycles_per_second(board.baud),
             None => self.system.clock_hz(),
         }
+    }
+
+    fn limits(&self) -> Option<Limits> {
+        self.board
+            .as_ref()
+            .map(|board| Limits::line(serial::cycles_per_second(board.baud)))
     }
 }
 

@@ -64,7 +64,7 @@ static const int minors[] = { 0, 2, 3 };
 /* Attempts at a range that keeps changing. */
 #define ATTEMPTS 1000
 /* Passes over pages that do not move: what is held for a moment, in a CPU's list of pages or by a walk, moves the next time. */
-#define PASSES 3
+#define PASSES 6
 
 /* Tags of the table's entries. */
 #define TAG_WRITE 1UL
@@ -347,6 +347,9 @@ static int mirror_migrate_part(struct mirror *m, struct moves *v, struct vm_area
 	int pass, ret, moved = 0, n = (end - start) >> PAGE_SHIFT;
 
 	for (pass = 0; pass < PASSES && moved < n; pass++) {
+		/* Who holds it may need a processor to let go. */
+		if (pass > 1)
+			usleep_range(500, 1000);
 		ret = mirror_migrate_piece(m, v, vma, start, end, home);
 		if (ret < 0)
 			return ret;

@@ -239,4 +239,9 @@ pub trait Transport: Send {
     fn now_cycles(&mut self) -> Result<u64>;
     /// Cycles per second that a cycle count stands for.
     fn clock_hz(&self) -> u64;
+
+    /// How long to wait for what, where the way to the device is slower than a bus. `None`: as the device's capability word says.
+    fn limits(&self) -> Option<cxlmem_driver_core::Limits> {
+        None
+    }
 }

@@ -21,13 +21,15 @@ while read -r word number name rest; do
     "not ok")
         name=${rest%% *}
         if [ "${CXLMEM_SLOW:-1}" != 1 ] && grep -q "^# ${name##*.}: Test terminated by timeout" /tmp/hmm.out; then
-            skip "$name" "the harness gives it 30 s, which are too few on this kernel"
+            skip "$name" "its time in the harness is too short on this kernel"
         else
             fail "$name" "$(grep "^# hmm-tests.c:.*:${name##*.}:\|^# ${name##*.}: " /tmp/hmm.out | head -1)"
         fi
         ;;
     esac
 done </tmp/hmm.out
+# For who reads the log.
+[ -z "$failed" ] || grep '^# ' /tmp/hmm.out
 # A test that the harness killed may still be leaving.
 n=0
 while [ "$(cat /sys/module/cxlmem_hmm/refcnt)" != 0 ] && [ $n -lt 300 ]; do

@@ -70,6 +70,21 @@ impl Limits {
         }
     }
 
+    /// Limits of a device behind a line on which 16 bytes pass in a tick, `hz` ticks a second: a page is some 500 ticks each way, and beside it the host
+    /// on the other side may take a second to answer.
+    pub const fn line(hz: u64) -> Limits {
+        Limits {
+            media: 5 * hz,
+            link: 5 * hz,
+            commit: hz,
+            idle: 2 * hz,
+            command: hz + 2_000,
+            per_page: 4_000,
+            cap: hz + 500_000,
+            slice: 16,
+        }
+    }
+
     /// Bound of a command that touches `bytes`.
     pub fn command_ticks(&self, bytes: u64) -> u64 {
         let pages = bytes.div_ceil(crate::PAGE_BYTES);

@@ -40,7 +40,8 @@ pub struct Options {
     pub ring_log2: u32,
     /// MSI-X vector for completions.
     pub vector: u16,
-    /// Bounds of all waits; `None`: [`core::Limits::SIMULATED`] or [`core::Limits::hardware`], as the capability word says.
+    /// Bounds of all waits; `None`: the transport's ([`Transport::limits`]), else [`core::Limits::SIMULATED`] or [`core::Limits::hardware`], as the
+    /// capability word says.
     pub limits: Option<core::Limits>,
 }
 
@@ -169,7 +170,8 @@ impl Device {
         let identity =
             bringup::identify(&mut port).map_err(|error| device_error(&mut port, error))?;
         let simulated = identity.has(regs::Caps::SIMULATED);
-        let limits = options.limits.unwrap_or(if simulated {
+        let limits = options.limits.or(port.transport.limits());
+        let limits = limits.unwrap_or(if simulated {
             core::Limits::SIMULATED
         } else {
             core::Limits::hardware(clock_hz)

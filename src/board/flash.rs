@@ -1,0 +1,157 @@
+//! `cxlmem board flash`: a bitstream into a board, by openFPGALoader.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{bail, ensure, Context, Result};
+use cxlmem_hdl::gates::tools as hdl_tools;
+
+use super::build::sha256;
+use super::data::{self, Board};
+use super::manifest;
+
+/// Arguments of `cxlmem board flash`.
+#[derive(clap::Args, Debug)]
+pub struct Flash {
+    /// A board of `cxlmem board list`
+    board: String,
+    /// A bitstream of your own [default: the board's in bitstreams/]
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Into the flash memory of the board, from which it starts when it is switched on
+    #[arg(long)]
+    persist: bool,
+    /// Show what would be done
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// What a bitstream says of itself: the part in its comment, and the id code that the configuration logic compares with its own.
+#[derive(Debug, PartialEq, Eq)]
+struct Identity {
+    part: String,
+    idcode: u32,
+}
+
+/// Reads the head of an ECP5 bitstream: comments (FF 00, text, FF), the preamble FF FF BD B3, and the command VERIFY_ID (E2 and three bytes) with its operand.
+fn identity(bits: &[u8]) -> Result<Identity> {
+    let preamble = bits
+        .windows(4)
+        .position(|w| w == [0xFF, 0xFF, 0xBD, 0xB3])
+        .context("it has no preamble of an ECP5 bitstream")?;
+    let text = String::from_utf8_lossy(&bits[..preamble]);
+    let part = text
+        .split(['\0', '\u{FFFD}'])
+        .find_map(|t| t.strip_prefix("Part: "))
+        .context("its head names no part")?;
+    let commands = &bits[preamble..bits.len().min(preamble + 64)];
+    let verify = commands
+        .windows(8)
+        .find(|w| w[..4] == [0xE2, 0, 0, 0])
+        .context("it does not check an id code")?;
+    Ok(Identity {
+        part: part.to_string(),
+        idcode: u32::from_be_bytes([verify[4], verify[5], verify[6], verify[7]]),
+    })
+}
+
+/// Checks that a bitstream is for a board's part.
+///
+/// # Errors
+/// What does not match.
+pub fn matches(board: &Board, bits: &[u8]) -> Result<()> {
+    let found = identity(bits)?;
+    let part = &board.data.part;
+    ensure!(
+        found.idcode == part.idcode,
+        "it is for id code {:#010x}, and the board's part has {:#010x}",
+        found.idcode,
+        part.idcode
+    );
+    // The comment is like LFE5U-85F-6CABGA381.
+    let wanted = format!("{}{}", part.name, part.package);
+    ensure!(found.part == wanted, "it is for the part {}, and the board has {wanted}", found.part);
+    Ok(())
+}
+
+/// Carries out `cxlmem board flash`.
+///
+/// # Errors
+/// No bitstream, one that is not the board's, no loader, what the loader says.
+pub fn run(args: &Flash) -> Result<()> {
+    let board = data::load(&data::folder(), &args.board)?;
+    let own = args.file.is_none();
+    let file = args.file.clone().unwrap_or_else(|| manifest::bitstream(&board.name));
+    let bits = std::fs::read(&file).with_context(|| match own {
+        true => format!("{} has no bitstream yet: `cxlmem board build {}`", board.name, board.name),
+        false => format!("cannot read {}", file.display()),
+    })?;
+    if own {
+        let row = manifest::load()?.remove(&board.name);
+        let row = row.with_context(|| format!("{} is not in the manifest: `cxlmem board build {}`", file.display(), board.name))?;
+        ensure!(
+            row.bitstream_sha256 == sha256(&bits),
+            "{} is not the file of the manifest: `cxlmem board build {}`",
+            file.display(),
+            board.name
+        );
+    }
+    matches(&board, &bits).with_context(|| format!("{} is not for {}", file.display(), board.name))?;
+    let loader = hdl_tools::on_path("openFPGALoader");
+    let mut arguments = vec!["--board".to_string(), board.data.loader.board.clone()];
+    if args.persist {
+        arguments.push("--write-flash".into());
+    }
+    arguments.push(file.display().to_string());
+    if args.dry_run {
+        println!("openFPGALoader {}", arguments.join(" "));
+        if loader.is_none() {
+            eprintln!("openFPGALoader is not on PATH; Debian: apt-get install openfpgaloader");
+        }
+        return Ok(());
+    }
+    let loader = loader.context("openFPGALoader is not on PATH: install it (Debian: apt-get install openfpgaloader), or see --dry-run")?;
+    let status = Command::new(&loader)
+        .args(&arguments)
+        .status()
+        .with_context(|| format!("cannot start {}", loader.display()))?;
+    if !status.success() {
+        bail!("openFPGALoader ended with {status}: is the board connected, and may you use it (udev rules)? Its output is above");
+    }
+    println!("loaded; next: cxlmem board check serial:PORT,{}", board.data.host.baud);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bitstream(part: &str, idcode: u32) -> Vec<u8> {
+        let mut bits = vec![0xFF, 0x00];
+        bits.extend(format!("Part: {part}\0").bytes());
+        bits.extend([0xFF, 0xFF, 0xFF, 0xBD, 0xB3, 0xFF, 0xFF, 0xFF, 0xFF, 0x3B, 0, 0, 0, 0xE2, 0, 0, 0]);
+        bits.extend(idcode.to_be_bytes());
+        bits.extend([0x22, 0, 0, 0]);
+        bits
+    }
+
+    #[test]
+    fn a_bitstream_for_something_else_is_refused() {
+        let board = data::load(&data::folder(), "ulx3s-85f").unwrap();
+        let check = |bits: &[u8]| matches(&board, bits).map_err(|e| format!("{e:#}"));
+        assert_eq!(check(&bitstream("LFE5U-85F-6CABGA381", 0x4111_3043)), Ok(()));
+        for (bits, said) in [
+            (bitstream("LFE5U-85F-6CABGA381", 0x4111_2043), "0x41112043"),
+            (bitstream("LFE5U-45F-6CABGA381", 0x4111_3043), "LFE5U-45F-6CABGA381"),
+            (b"\x7fELF".to_vec(), "preamble"),
+            (Vec::new(), "preamble"),
+        ] {
+            assert!(check(&bits).unwrap_err().contains(said), "{said}");
+        }
+        let whole = bitstream("LFE5U-85F-6CABGA381", 0x4111_3043);
+        for cut in 0..whole.len() {
+            // Nothing that is cut off makes it panic.
+            let _ = check(&whole[..cut]);
+        }
+    }
+}

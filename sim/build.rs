@@ -166,11 +166,7 @@ fn run() -> Result<()> {
         let cpp = plain::cpp(block.ident, &block.pins);
         let rust = plain::rust(block.ident, block.name, block.about, &block.pins)?;
         tool::write(&out.join(format!("{}.rs", block.ident)), &rust)?;
-        let archive = Archive::new(
-            &cache,
-            block.ident,
-            &hash(&[&stamp, &block.verilog, &cpp]),
-        );
+        let archive = Archive::new(&cache, block.ident, &hash(&[&stamp, &block.verilog, &cpp]));
         let sources = match archive.path.exists() {
             true => Vec::new(),
             false => verilate(

@@ -77,7 +77,8 @@ fn list(file: Option<PathBuf>) -> Result<()> {
             .iter()
             .map(|(b, built)| {
                 json!({ "board": b.name, "title": b.data.title, "config": b.config.name, "part": b.data.part.name,
-                    "clock_mhz": b.data.clock.core_mhz, "baud": b.data.host.baud, "bitstream": built })
+                    "clock_mhz": b.data.clock.core_mhz, "host": b.data.host.chip, "baud": b.data.host.baud,
+                    "memory": { "chip": b.data.memory.chip, "used": b.data.memory.used }, "bitstream": built })
             })
             .collect();
         cli::write_json(file, &value)?;

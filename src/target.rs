@@ -9,8 +9,8 @@ use cxlmem_driver::{
     ChangedLine, HpaWindow, Intent, Limits, MsiMessage, PageHolder, Transport, TransportError,
 };
 use cxlmem_hdl::Config;
-use cxlmem_sim::coherent::AgentError;
 use cxlmem_protocol::serial::Hello;
+use cxlmem_sim::coherent::AgentError;
 use cxlmem_sim::home::HomeError;
 use cxlmem_sim::serial::{EndCounters, LineState};
 use cxlmem_sim::system::{Access, Options, System, SystemError};
@@ -54,7 +54,8 @@ impl SimTarget {
         let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let nonce = time.map_or(1, |t| t.subsec_micros() as u8);
         let opened = cxlmem_sim::serial::open(Box::new(port), nonce);
-        let (dut, hello, line) = opened.with_context(|| format!("no board on {name} at {baud} baud"))?;
+        let (dut, hello, line) =
+            opened.with_context(|| format!("no board on {name} at {baud} baud"))?;
         let system = System::over(dut, options);
         let system = system.with_context(|| format!("the board on {name} cannot be used"))?;
         let mut target = SimTarget::of(system);
@@ -276,9 +277,12 @@ impl Transport for SimTarget {
     }
 
     fn config_write32(&mut self, offset: u16, value: u32) -> Answer<()> {
-        self.system
-            .config_write32(offset, value)
-            .map_err(|e| blame(&self.board, access("configuration write", offset.into(), &e)))
+        self.system.config_write32(offset, value).map_err(|e| {
+            blame(
+                &self.board,
+                access("configuration write", offset.into(), &e),
+            )
+        })
     }
 
     fn mmio_read32(&mut self, offset: u32) -> Answer<u32> {
@@ -313,9 +317,12 @@ impl Transport for SimTarget {
     }
 
     fn dma_write(&mut self, bus: u64, data: &[u8]) -> Answer<()> {
-        self.system
-            .dma_write(bus, data)
-            .map_err(|e| blame(&self.board, failed("DMA memory write", bus, data.len() as u64, e)))
+        self.system.dma_write(bus, data).map_err(|e| {
+            blame(
+                &self.board,
+                failed("DMA memory write", bus, data.len() as u64, e),
+            )
+        })
     }
 
     fn hdm_window(&mut self) -> Answer<HpaWindow> {
@@ -325,7 +332,8 @@ impl Transport for SimTarget {
 
     fn line_read(&mut self, hpa: u64, intent: Intent, line: &mut [u8; LINE]) -> Answer<bool> {
         let result = self.system.read_line(hpa, right(intent));
-        let (data, poison) = result.map_err(|e| blame(&self.board, failed("line read", hpa, LINE as u64, e)))?;
+        let (data, poison) =
+            result.map_err(|e| blame(&self.board, failed("line read", hpa, LINE as u64, e)))?;
         *line = data;
         Ok(poison)
     }
@@ -366,7 +374,12 @@ impl Transport for SimTarget {
                 .iter()
                 .try_for_each(|(hpa, line)| self.system.write_line(*hpa, line))
         };
-        result.map_err(|e| blame(&self.board, failed("return of lines", address, bytes as u64, e)))
+        result.map_err(|e| {
+            blame(
+                &self.board,
+                failed("return of lines", address, bytes as u64, e),
+            )
+        })
     }
 
     fn irq_message(&mut self, vector: u16) -> Answer<Option<MsiMessage>> {
@@ -441,7 +454,10 @@ mod tests {
             "moon",
         ] {
             let e = check(bad).unwrap_err().to_string();
-            assert!(e.contains("`sim`") || e.contains("--target sim") || e.contains("serial:"), "{e}");
+            assert!(
+                e.contains("`sim`") || e.contains("--target sim") || e.contains("serial:"),
+                "{e}"
+            );
         }
     }
 

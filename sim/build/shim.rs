@@ -253,12 +253,21 @@ pub fn rust(configs: &[&str], pins: &[Pin]) -> Result<String> {
     }
     out += "}\n\n/// The pins of something that is no Verilated model, as Verilator stores them.\n#[derive(Default)]\npub struct Pins {\n";
     for p in pins {
-        let _ = writeln!(out, "    pub(crate) {}: {},", p.name, rust_types(p.width)?.0);
+        let _ = writeln!(
+            out,
+            "    pub(crate) {}: {},",
+            p.name,
+            rust_types(p.width)?.0
+        );
     }
     out += "}\n\nimpl Ports {\n    /// Pointers to those.\n    ///\n    /// # Safety\n    /// `pins` must be valid.\n    unsafe fn of(pins: *mut Pins) -> Self {\n";
     out += "        // SAFETY: promised by the caller.\n        unsafe {\n            Ports {\n";
     for p in pins {
-        let _ = writeln!(out, "                {0}: std::ptr::addr_of_mut!((*pins).{0}),", p.name);
+        let _ = writeln!(
+            out,
+            "                {0}: std::ptr::addr_of_mut!((*pins).{0}),",
+            p.name
+        );
     }
     out += "            }\n        }\n    }\n";
     out += "}\n\n/// Input pins of one cycle, all but the clock.\n#[repr(C)]\n#[derive(Clone, Copy)]\npub(crate) struct Record {\n";

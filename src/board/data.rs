@@ -163,7 +163,8 @@ pub fn folder() -> PathBuf {
 /// # Errors
 /// A folder that cannot be read.
 pub fn names(folder: &Path) -> Result<Vec<String>> {
-    let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let entries =
+        std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     let mut names: Vec<String> = entries
         .flatten()
         .filter(|e| e.path().join("board.toml").is_file())
@@ -182,10 +183,14 @@ pub fn load(folder: &Path, name: &str) -> Result<Board> {
     if !all.iter().any(|n| n == name) {
         let hint = target::nearest(name, all.iter().map(String::as_str));
         let hint = hint.map_or(String::new(), |n| format!("; did you mean `{n}`?"));
-        usage!("no board is called `{name}`{hint} There are: {}", all.join(", "));
+        usage!(
+            "no board is called `{name}`{hint} There are: {}",
+            all.join(", ")
+        );
     }
     let file = folder.join(name).join("board.toml");
-    let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    let text = std::fs::read_to_string(&file)
+        .with_context(|| format!("cannot read {}", file.display()))?;
     parse(name, &text).with_context(|| format!("in {}", file.display()))
 }
 
@@ -194,10 +199,15 @@ pub fn load(folder: &Path, name: &str) -> Result<Board> {
 /// # Errors
 /// What is wrong with it.
 pub fn parse(name: &str, text: &str) -> Result<Board> {
-    let data: Data = toml::from_str(text).context("it is not what a board's file has to be (docs/developer/adding-a-board.md)")?;
+    let data: Data = toml::from_str(text)
+        .context("it is not what a board's file has to be (docs/developer/adding-a-board.md)")?;
     let config = target::config(&data.config).map_err(anyhow::Error::msg)?;
     let part: Ecp5 = data.part.name.parse().map_err(anyhow::Error::msg)?;
-    ensure!(data.host.link == "uart", "host.link `{}`: there is `uart`", data.host.link);
+    ensure!(
+        data.host.link == "uart",
+        "host.link `{}`: there is `uart`",
+        data.host.link
+    );
     ensure!(
         !data.leds.pins.is_empty() && data.leds.pins.len() <= 8,
         "leds.pins: one to eight"
@@ -268,10 +278,19 @@ mod tests {
         for name in all {
             let board = load(&folder(), &name).unwrap();
             let readme = std::fs::read_to_string(folder().join(&name).join("README.md")).unwrap();
-            for part in ["## What it is", "## Build", "## Flash", "## Check", "## What is verified"] {
+            for part in [
+                "## What it is",
+                "## Build",
+                "## Flash",
+                "## Check",
+                "## What is verified",
+            ] {
                 assert!(readme.contains(part), "{name}: README.md lacks `{part}`");
             }
-            assert!(readme.contains(&format!("cxlmem board build {name}")), "{name}");
+            assert!(
+                readme.contains(&format!("cxlmem board build {name}")),
+                "{name}"
+            );
             assert!(readme.contains(&board.data.title), "{name}");
         }
     }
@@ -280,7 +299,11 @@ mod tests {
     fn what_is_wrong_with_a_file_is_said() {
         assert!(parse("x", &text()).is_ok());
         for (from, to, said) in [
-            ("\"M1\"", "\"L4\"", "pin L4 is used twice: for uart_rx and uart_tx"),
+            (
+                "\"M1\"",
+                "\"L4\"",
+                "pin L4 is used twice: for uart_rx and uart_tx",
+            ),
             ("\"H3\"", "\"G2\"", "pin G2 is used twice"),
             ("\"full\"", "\"ful\"", "did you mean `full`"),
             ("LFE5U-85F-6", "LFE9-85F", "unknown part"),
@@ -297,7 +320,10 @@ mod tests {
     #[test]
     fn an_unknown_board_is_answered_with_the_nearest() {
         let e = load(&folder(), "ulx3s-85").unwrap_err().to_string();
-        assert!(e.contains("did you mean `ulx3s-85f`?") && e.contains("colorlight-i9"), "{e}");
+        assert!(
+            e.contains("did you mean `ulx3s-85f`?") && e.contains("colorlight-i9"),
+            "{e}"
+        );
         let e = load(&folder(), "enormous").unwrap_err().to_string();
         assert!(!e.contains("did you mean"), "{e}");
     }

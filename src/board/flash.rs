@@ -70,7 +70,11 @@ pub fn matches(board: &Board, bits: &[u8]) -> Result<()> {
     );
     // The comment is like LFE5U-85F-6CABGA381.
     let wanted = format!("{}{}", part.name, part.package);
-    ensure!(found.part == wanted, "it is for the part {}, and the board has {wanted}", found.part);
+    ensure!(
+        found.part == wanted,
+        "it is for the part {}, and the board has {wanted}",
+        found.part
+    );
     Ok(())
 }
 
@@ -81,14 +85,26 @@ pub fn matches(board: &Board, bits: &[u8]) -> Result<()> {
 pub fn run(args: &Flash) -> Result<()> {
     let board = data::load(&data::folder(), &args.board)?;
     let own = args.file.is_none();
-    let file = args.file.clone().unwrap_or_else(|| manifest::bitstream(&board.name));
+    let file = args
+        .file
+        .clone()
+        .unwrap_or_else(|| manifest::bitstream(&board.name));
     let bits = std::fs::read(&file).with_context(|| match own {
-        true => format!("{} has no bitstream yet: `cxlmem board build {}`", board.name, board.name),
+        true => format!(
+            "{} has no bitstream yet: `cxlmem board build {}`",
+            board.name, board.name
+        ),
         false => format!("cannot read {}", file.display()),
     })?;
     if own {
         let row = manifest::load()?.remove(&board.name);
-        let row = row.with_context(|| format!("{} is not in the manifest: `cxlmem board build {}`", file.display(), board.name))?;
+        let row = row.with_context(|| {
+            format!(
+                "{} is not in the manifest: `cxlmem board build {}`",
+                file.display(),
+                board.name
+            )
+        })?;
         ensure!(
             row.bitstream_sha256 == sha256(&bits),
             "{} is not the file of the manifest: `cxlmem board build {}`",
@@ -96,7 +112,8 @@ pub fn run(args: &Flash) -> Result<()> {
             board.name
         );
     }
-    matches(&board, &bits).with_context(|| format!("{} is not for {}", file.display(), board.name))?;
+    matches(&board, &bits)
+        .with_context(|| format!("{} is not for {}", file.display(), board.name))?;
     let loader = hdl_tools::on_path("openFPGALoader");
     let mut arguments = vec!["--board".to_string(), board.data.loader.board.clone()];
     if args.persist {
@@ -118,7 +135,10 @@ pub fn run(args: &Flash) -> Result<()> {
     if !status.success() {
         bail!("openFPGALoader ended with {status}: is the board connected, and may you use it (udev rules)? Its output is above");
     }
-    println!("loaded; next: cxlmem board check serial:PORT,{}", board.data.host.baud);
+    println!(
+        "loaded; next: cxlmem board check serial:PORT,{}",
+        board.data.host.baud
+    );
     Ok(())
 }
 
@@ -129,7 +149,9 @@ mod tests {
     fn bitstream(part: &str, idcode: u32) -> Vec<u8> {
         let mut bits = vec![0xFF, 0x00];
         bits.extend(format!("Part: {part}\0").bytes());
-        bits.extend([0xFF, 0xFF, 0xFF, 0xBD, 0xB3, 0xFF, 0xFF, 0xFF, 0xFF, 0x3B, 0, 0, 0, 0xE2, 0, 0, 0]);
+        bits.extend([
+            0xFF, 0xFF, 0xFF, 0xBD, 0xB3, 0xFF, 0xFF, 0xFF, 0xFF, 0x3B, 0, 0, 0, 0xE2, 0, 0, 0,
+        ]);
         bits.extend(idcode.to_be_bytes());
         bits.extend([0x22, 0, 0, 0]);
         bits
@@ -139,10 +161,16 @@ mod tests {
     fn a_bitstream_for_something_else_is_refused() {
         let board = data::load(&data::folder(), "ulx3s-85f").unwrap();
         let check = |bits: &[u8]| matches(&board, bits).map_err(|e| format!("{e:#}"));
-        assert_eq!(check(&bitstream("LFE5U-85F-6CABGA381", 0x4111_3043)), Ok(()));
+        assert_eq!(
+            check(&bitstream("LFE5U-85F-6CABGA381", 0x4111_3043)),
+            Ok(())
+        );
         for (bits, said) in [
             (bitstream("LFE5U-85F-6CABGA381", 0x4111_2043), "0x41112043"),
-            (bitstream("LFE5U-45F-6CABGA381", 0x4111_3043), "LFE5U-45F-6CABGA381"),
+            (
+                bitstream("LFE5U-45F-6CABGA381", 0x4111_3043),
+                "LFE5U-45F-6CABGA381",
+            ),
             (b"\x7fELF".to_vec(), "preamble"),
             (Vec::new(), "preamble"),
         ] {

@@ -32,7 +32,10 @@ pub struct Row {
 impl Row {
     /// Of all clocks, MHz.
     pub fn slowest_mhz(&self) -> f64 {
-        self.clocks.values().map(|c| c.1).fold(f64::INFINITY, f64::min)
+        self.clocks
+            .values()
+            .map(|c| c.1)
+            .fold(f64::INFINITY, f64::min)
     }
 }
 
@@ -58,8 +61,10 @@ pub fn load() -> Result<Manifest> {
     if !file.exists() {
         return Ok(Manifest::new());
     }
-    let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-    serde_json::from_str(&text).with_context(|| format!("{} is not what it has to be", file.display()))
+    let text = std::fs::read_to_string(&file)
+        .with_context(|| format!("cannot read {}", file.display()))?;
+    serde_json::from_str(&text)
+        .with_context(|| format!("{} is not what it has to be", file.display()))
 }
 
 /// Sets a board's row.
@@ -70,6 +75,7 @@ pub fn store(board: &str, row: Row) -> Result<()> {
     let mut all = load()?;
     all.insert(board.to_string(), row);
     let file = folder().join("manifest.json");
-    let text = serde_json::to_string_pretty(&all).context("the manifest cannot be written as JSON")?;
+    let text =
+        serde_json::to_string_pretty(&all).context("the manifest cannot be written as JSON")?;
     std::fs::write(&file, text + "\n").with_context(|| format!("cannot write {}", file.display()))
 }

@@ -142,13 +142,25 @@ mod tests {
 
     #[test]
     fn dividers() {
-        for (input, output) in [(25.0, 50.0), (25.0, 60.0), (25.0, 66.666_666_666_667), (25.0, 25.0), (12.0, 24.0)] {
+        for (input, output) in [
+            (25.0, 50.0),
+            (25.0, 60.0),
+            (25.0, 66.666_666_666_667),
+            (25.0, 25.0),
+            (12.0, 24.0),
+        ] {
             let p = pll(input, output).unwrap();
             let made = input * f64::from(p.feedback) / f64::from(p.input);
             assert!((made - output).abs() < 1e-5, "{p:?}");
-            assert!((400.0..=800.0).contains(&(output * f64::from(p.output))), "{p:?}");
+            assert!(
+                (400.0..=800.0).contains(&(output * f64::from(p.output))),
+                "{p:?}"
+            );
         }
-        assert!(pll(25.0, 66.1).unwrap_err().to_string().contains("66.1 MHz"));
+        assert!(pll(25.0, 66.1)
+            .unwrap_err()
+            .to_string()
+            .contains("66.1 MHz"));
         assert!(pll(25.0, 900.0).is_err());
     }
 
@@ -156,9 +168,18 @@ mod tests {
     fn a_shell_and_its_pins() {
         let board = data::load(&data::folder(), "colorlight-i9").unwrap();
         let verilog = verilog(&board).unwrap();
-        assert!(verilog.contains("locked & ~(~button)") && verilog.contains("output [0:0] leds"), "{verilog}");
+        assert!(
+            verilog.contains("locked & ~(~button)") && verilog.contains("output [0:0] leds"),
+            "{verilog}"
+        );
         let pins = constraints(&board);
-        assert!(pins.contains("LOCATE COMP \"uart_tx\" SITE \"J17\";"), "{pins}");
-        assert!(pins.contains("FREQUENCY PORT \"oscillator\" 25 MHZ;"), "{pins}");
+        assert!(
+            pins.contains("LOCATE COMP \"uart_tx\" SITE \"J17\";"),
+            "{pins}"
+        );
+        assert!(
+            pins.contains("FREQUENCY PORT \"oscillator\" 25 MHZ;"),
+            "{pins}"
+        );
     }
 }

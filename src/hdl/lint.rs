@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{bail, Context, Result};
+use cxlmem_hdl::board::{self, BoardTop};
 use cxlmem_hdl::gates::{self, ram, source, verilator, yosys, Finding};
 use cxlmem_hdl::Config;
 use serde_json::json;
@@ -39,6 +40,13 @@ pub fn run(only: Option<&'static Config>, json: Option<&Path>) -> Result<()> {
                 name("ram")
             );
         }
+    }
+    if only.is_none() {
+        let verilog = cxlmem_hdl::emit_block(BoardTop::new(&board::simulated()))
+            .context("the top of a board")?;
+        lint.gate("verilator board", || verilator::check(&verilog, "top"))?;
+        lint.gate("yosys board", || yosys::check(&verilog, "top"))?;
+        lint.gate("ram board", || ram::check(&verilog, &mut memories))?;
     }
     let failed = lint.failed;
     say!(

@@ -13,7 +13,7 @@ use crate::cli;
 /// Arguments of `cxlmem serve board`.
 #[derive(clap::Args, Debug)]
 pub struct Board {
-    /// Make this a symbolic link to the pseudo-terminal; removed at the end
+    /// Make this a symbolic link to the pseudo-terminal; a link that is there is replaced
     #[arg(long, value_name = "PATH")]
     link: Option<PathBuf>,
     /// Probability that a bit of the line is wrong
@@ -60,17 +60,6 @@ fn pair() -> io::Result<(File, OwnedFd, PathBuf)> {
     Ok((ours, theirs, name.into()))
 }
 
-/// Removes the link at the end.
-struct Link(Option<PathBuf>);
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        if let Some(path) = &self.0 {
-            let _ = std::fs::remove_file(path);
-        }
-    }
-}
-
 /// Serves until a signal ends the process.
 ///
 /// # Errors
@@ -91,7 +80,6 @@ pub fn run(args: Board) -> Result<()> {
         std::os::unix::fs::symlink(&name, link)
             .with_context(|| format!("cannot make {}: is something there?", link.display()))?;
     }
-    let _link = Link(args.link.clone());
     let shown = args.link.unwrap_or_else(|| name.clone());
     eprintln!(
         "a simulated board (configuration small) on {}; use it as --target serial:{},100000",

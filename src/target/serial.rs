@@ -43,7 +43,8 @@ impl PortLine {
             port.clear(ClearBuffer::All)?;
             Ok(Box::new(port))
         };
-        let port = open().with_context(|| format!("cannot open {name} at {baud} baud: {}", advice(path)))?;
+        let port = open()
+            .with_context(|| format!("cannot open {name} at {baud} baud: {}", advice(path)))?;
         Ok(PortLine {
             port,
             cycle: Duration::from_nanos(1_000_000_000 / cycles_per_second(baud)),
@@ -109,9 +110,14 @@ mod tests {
 
     #[test]
     fn a_port_that_is_not_there_or_is_none_says_what_to_do() {
-        let missing = PortLine::open(Path::new("/dev/ttyNONE"), BAUD).err().unwrap();
+        let missing = PortLine::open(Path::new("/dev/ttyNONE"), BAUD)
+            .err()
+            .unwrap();
         let text = format!("{missing:#}");
-        assert!(text.contains("/dev/ttyNONE") && text.contains("no such port"), "{text}");
+        assert!(
+            text.contains("/dev/ttyNONE") && text.contains("no such port"),
+            "{text}"
+        );
         let file = tempfile::NamedTempFile::new().unwrap();
         let text = format!("{:#}", PortLine::open(file.path(), BAUD).err().unwrap());
         assert!(text.contains("another program"), "{text}");

@@ -11,6 +11,8 @@ pub struct ArqEnd {
     // sender
     pub has_room: Signal<Out, Bit>,
     pub add: Signal<In, Bit>,
+    /// A frame waits for the line: what is collected now would only be packed worse than later.
+    pub is_ahead: Signal<Out, Bit>,
     /// Number of the next new frame.
     pub number: Signal<Out, Bits<8>>,
     pub to_send: Signal<Out, Bit>,
@@ -40,6 +42,7 @@ pub struct ArqEnd {
     owes: DFF<Bit>,
     timer: DFF<Bits<28>>,
     in_flight: Signal<Local, Bits<8>>,
+    unsent: Signal<Local, Bits<8>>,
     gone: Signal<Local, Bits<8>>,
     behind: Signal<Local, Bits<8>>,
     ahead: Signal<Local, Bits<8>>,
@@ -63,9 +66,22 @@ impl ArqEnd {
 impl Logic for ArqEnd {
     #[hdl_gen]
     fn update(&mut self) {
-        dff_setup!(self, clock, base, next_number, at, expects, asked, wants, owes, timer);
+        dff_setup!(
+            self,
+            clock,
+            base,
+            next_number,
+            at,
+            expects,
+            asked,
+            wants,
+            owes,
+            timer
+        );
         self.in_flight.next = self.next_number.q.val() - self.base.q.val();
         self.has_room.next = self.in_flight.val() < 16;
+        self.unsent.next = self.next_number.q.val() - self.at.q.val();
+        self.is_ahead.next = self.unsent.val() != 0;
         self.number.next = self.next_number.q.val();
         self.to_send.next = self.at.q.val() != self.next_number.q.val();
         self.cursor.next = self.at.q.val();
@@ -79,9 +95,8 @@ impl Logic for ArqEnd {
         // What was acknowledged.
         self.gone.next = self.ack.val() - self.base.q.val();
         self.behind.next = self.at.q.val() - self.base.q.val();
-        self.progress.next = self.good.val()
-            & (self.gone.val() != 0)
-            & (self.gone.val() <= self.in_flight.val());
+        self.progress.next =
+            self.good.val() & (self.gone.val() != 0) & (self.gone.val() <= self.in_flight.val());
         self.base_next.next = self.base.q.val();
         if self.progress.val() {
             self.base_next.next = self.ack.val();

@@ -90,8 +90,8 @@ impl Logic for Deliver {
         self.read_index.next = self.at.q.val();
         self.at_next.next = self.at.q.val() + 1;
         self.ends.next = self.at_next.val() == self.length_is.q.val();
-        self.shifted.next = (self.shift.q.val() >> 8)
-            | (bit_cast::<128, 8>(self.read_data.val()) << 120);
+        self.shifted.next =
+            (self.shift.q.val() >> 8) | (bit_cast::<128, 8>(self.read_data.val()) << 120);
         self.slots.write.next = false;
         self.slots.write_address.next = self.part.q.val();
         self.slots.write_data.next = self.shifted.val();
@@ -131,8 +131,8 @@ impl Logic for Deliver {
                 }
                 if self.kind_is.q.val() == 1 {
                     // The CRC is shifted in behind the slots.
-                    self.crc.d.next = (self.crc.q.val() >> 8)
-                        | (bit_cast::<16, 8>(self.read_data.val()) << 8);
+                    self.crc.d.next =
+                        (self.crc.q.val() >> 8) | (bit_cast::<16, 8>(self.read_data.val()) << 8);
                     if self.nth.q.val() == 15 {
                         self.slots.write.next = true;
                         self.part.d.next = self.part.q.val() + 1;

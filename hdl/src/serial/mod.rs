@@ -207,7 +207,7 @@ impl Logic for SerialLink {
         self.collect.link_enabled.next = self.link_enabled.val();
         self.collect.phy_reinit.next = self.phy_reinit.val();
         self.collect.phy_down.next = self.deliver.phy_down.val();
-        self.collect.has_room.next = self.arq.has_room.val();
+        self.collect.has_room.next = self.arq.has_room.val() & !self.arq.is_ahead.val();
         self.collect.number.next = self.arq.number.val();
         self.arq.add.next = self.collect.add.val();
         self.frames.write.next = self.collect.write.val();

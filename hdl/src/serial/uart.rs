@@ -92,8 +92,7 @@ impl Logic for UartRx {
         dff_setup!(self, clock, low, shift, bits, count);
         // Inverted, so that registers that begin at 0 are an idle line.
         self.pin_low.next = !self.rx.val();
-        self.low.d.next =
-            (self.low.q.val() << 1) | bit_cast::<3, 1>(self.pin_low.val().into());
+        self.low.d.next = (self.low.q.val() << 1) | bit_cast::<3, 1>(self.pin_low.val().into());
         self.high.next = !self.low.q.val().get_bit(1);
         self.valid.next = false;
         self.data.next = self.shift.q.val();
@@ -113,8 +112,8 @@ impl Logic for UartRx {
             } else if self.bits.q.val() == 1 {
                 self.valid.next = self.high.val();
             } else {
-                self.shift.d.next = (self.shift.q.val() >> 1)
-                    | (bit_cast::<8, 1>(self.high.val().into()) << 7);
+                self.shift.d.next =
+                    (self.shift.q.val() >> 1) | (bit_cast::<8, 1>(self.high.val().into()) << 7);
             }
         } else {
             self.count.d.next = self.count.q.val() - 1;

@@ -129,12 +129,11 @@ impl HostEnd {
             match self.receiver.push(*byte) {
                 None => {}
                 Some(Received::Frame(frame)) => news |= self.frame(frame),
-                Some(Received::Damaged) => {
-                    if self.has_begun {
-                        self.counters.damaged += 1;
-                        self.arq.missed();
-                    }
+                Some(Received::Damaged) if self.has_begun => {
+                    self.counters.damaged += 1;
+                    self.arq.missed();
                 }
+                Some(Received::Damaged) => {}
             }
         }
         self.quiet = if news || !self.arq.is_waiting() {

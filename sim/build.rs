@@ -14,6 +14,7 @@ mod shim;
 mod tool;
 
 use cxlmem_hdl::board::{self, BoardTop};
+use cxlmem_hdl::memory::sdram::{Sdram, SdramChip};
 use cxlmem_hdl::{mutants, probes, Config, Pin};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -235,13 +236,29 @@ struct Block {
 
 fn blocks() -> Result<Vec<Block>> {
     let board = || BoardTop::new(&board::simulated());
-    Ok(vec![Block {
+    let mut all = vec![Block {
         ident: "board",
         name: "BoardModel",
         about: "The Verilated top of a board ([`cxlmem_hdl::board::simulated`]).",
         verilog: cxlmem_hdl::emit_block(board()).map_err(|e| format!("board: {e}"))?,
         pins: cxlmem_hdl::pins_of(&board()),
-    }])
+    }];
+    for (ident, name, chip, khz) in [
+        ("sdram16", "Sdram16", "MT48LC16M16", 50_000),
+        ("sdram32", "Sdram32", "M12L64322A", 66_667),
+    ] {
+        let chip = SdramChip::by_name(chip).ok_or("an SDRAM chip has lost its name")?;
+        let timing = chip.timing(khz).map_err(|e| format!("{ident}: {e}"))?;
+        let block = || Sdram::new(&timing, chip.line_bits() as usize);
+        all.push(Block {
+            ident,
+            name,
+            about: "The Verilated controller of an SDRAM (`crate::sdram`).",
+            verilog: cxlmem_hdl::emit_block(block()).map_err(|e| format!("{ident}: {e}"))?,
+            pins: cxlmem_hdl::pins_of(&block()),
+        });
+    }
+    Ok(all)
 }
 
 /// The pins of the controller: the same in every configuration, or the one shim would not fit.

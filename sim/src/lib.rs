@@ -9,6 +9,7 @@ pub mod link;
 pub mod pcie;
 pub mod port;
 pub mod rng;
+pub mod sdram;
 pub mod serial;
 pub mod shared;
 pub mod system;

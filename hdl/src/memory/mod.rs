@@ -5,3 +5,4 @@
 
 pub mod arbiter;
 pub mod block;
+pub mod sdram;

@@ -14,7 +14,7 @@ mod shim;
 mod tool;
 
 use cxlmem_hdl::board::{self, BoardTop};
-use cxlmem_hdl::memory::sdram::{Sdram, SdramChip};
+use cxlmem_hdl::memory::sdram::{Sdram, SdramChip, SDRAM16_KHZ, SDRAM32_KHZ};
 use cxlmem_hdl::{mutants, probes, Config, Pin};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -244,8 +244,8 @@ fn blocks() -> Result<Vec<Block>> {
         pins: cxlmem_hdl::pins_of(&board()),
     }];
     for (ident, name, chip, khz) in [
-        ("sdram16", "Sdram16", "MT48LC16M16", 50_000),
-        ("sdram32", "Sdram32", "M12L64322A", 66_667),
+        ("sdram16", "Sdram16", "MT48LC16M16", SDRAM16_KHZ),
+        ("sdram32", "Sdram32", "M12L64322A", SDRAM32_KHZ),
     ] {
         let chip = SdramChip::by_name(chip).ok_or("an SDRAM chip has lost its name")?;
         let timing = chip.timing(khz).map_err(|e| format!("{ident}: {e}"))?;

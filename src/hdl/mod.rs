@@ -5,6 +5,7 @@ mod lint;
 mod mutants;
 mod prove;
 pub mod record;
+mod sdram;
 mod synth;
 
 use std::path::PathBuf;
@@ -48,6 +49,11 @@ Examples:
   cxlmem hdl mutants --only rx-half-crc,tx-format       some
 
 Exit status: 0 each was found by the check that its row names, or survives with a reason; 1 not; 2 wrong usage.";
+
+const SDRAM_EXAMPLES: &str = "\
+Examples:
+  cxlmem hdl sdram                                      simulated, and placed with three seeds
+  cxlmem hdl sdram --simulate --json -                  without synthesis";
 
 const SYNTH_EXAMPLES: &str = "\
 Examples:
@@ -103,6 +109,9 @@ enum HdlCommand {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// Measure the SDRAM controller beside LiteDRAM: cycles, rate, area, speed
+    #[command(after_help = SDRAM_EXAMPLES)]
+    Sdram(sdram::Args),
     /// Run the simulator's tests and the proofs on seeded faults: each must be found
     #[command(after_help = MUTANTS_EXAMPLES)]
     Mutants {
@@ -174,6 +183,7 @@ pub fn run(args: Args) -> Result<()> {
             mutants,
             json,
         } => prove::run(config, only, mutants, json.as_deref()),
+        HdlCommand::Sdram(args) => sdram::run(&args),
         HdlCommand::Mutants { list: true, .. } => mutants::list(),
         HdlCommand::Mutants { only, json, .. } => mutants::run(&only, json.as_deref()),
         HdlCommand::Synth(args) => synth::run(&args),

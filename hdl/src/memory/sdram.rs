@@ -76,6 +76,11 @@ pub const CHIPS: &[SdramChip] = &[
     },
 ];
 
+/// Clocks of the controllers that simulations run, one for each of [`CHIPS`], kHz.
+pub const SDRAM16_KHZ: u32 = 50_000;
+/// See [`SDRAM16_KHZ`].
+pub const SDRAM32_KHZ: u32 = 66_667;
+
 /// The same in cycles of a clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SdramTiming {

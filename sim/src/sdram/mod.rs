@@ -2,6 +2,10 @@
 //!
 //! Times are compared in ns of the data sheet, not in the controller's cycles.
 
+pub mod bench;
+
+pub use bench::{figures, SdramFigures};
+
 use cxlmem_hdl::memory::sdram::SdramChip;
 use std::collections::{HashMap, VecDeque};
 

@@ -1,151 +1,15 @@
+use super::bench::{figures, Ask, Bench, Memory};
 use super::*;
 use crate::blocks::{Sdram16, Sdram32};
 use crate::rng::Rng;
-use cxlmem_hdl::memory::sdram::CHIPS;
-
-/// A request of the memory port.
-#[derive(Clone, Copy, Debug)]
-enum Ask {
-    Read {
-        line: u32,
-        nodata: bool,
-        meta: Option<u8>,
-    },
-    Write {
-        line: u32,
-        idx: u8,
-        data: u128,
-        be: u16,
-        poison: Option<bool>,
-        meta: Option<u8>,
-    },
-}
-
-/// Answer beats: cycle, index, data, poison, metadata.
-type Beat = (u64, u8, u128, bool, u8);
-
-/// The controller with its chip.
-trait Memory {
-    /// A cycle with requests at the port; whether each was taken, and the answer.
-    fn cycle(&mut self, read: Option<Ask>, write: Option<Ask>) -> (bool, bool, Option<Beat>);
-    fn chip(&self) -> &Chip;
-    fn now(&self) -> u64;
-}
-
-struct Bench<M> {
-    model: M,
-    chip: Chip,
-}
-
-macro_rules! memory {
-    ($model:ident) => {
-        impl Bench<$model> {
-            fn new(chip: SdramChip, khz: u32) -> Self {
-                let mut model = $model::new().unwrap();
-                model.set_reset(true);
-                for _ in 0..4 {
-                    model.settle();
-                    model.edge();
-                }
-                model.set_reset(false);
-                Bench {
-                    model,
-                    chip: Chip::new(chip, khz),
-                }
-            }
-        }
-
-        impl Memory for Bench<$model> {
-            fn cycle(
-                &mut self,
-                read: Option<Ask>,
-                write: Option<Ask>,
-            ) -> (bool, bool, Option<Beat>) {
-                let m = &mut self.model;
-                m.set_rd_valid(read.is_some());
-                if let Some(Ask::Read { line, nodata, meta }) = read {
-                    m.set_rd_line(line);
-                    m.set_rd_nodata(nodata);
-                    m.set_rd_meta_we(meta.is_some());
-                    m.set_rd_meta(meta.unwrap_or(0));
-                }
-                m.set_wr_valid(write.is_some());
-                if let Some(Ask::Write {
-                    line,
-                    idx,
-                    data,
-                    be,
-                    poison,
-                    meta,
-                }) = write
-                {
-                    m.set_wr_line(line);
-                    m.set_wr_idx(idx);
-                    m.set_wr_data(data);
-                    m.set_wr_be(be);
-                    m.set_wr_poison_we(poison.is_some());
-                    m.set_wr_poison(poison.unwrap_or(false));
-                    m.set_wr_meta_we(meta.is_some());
-                    m.set_wr_meta(meta.unwrap_or(0));
-                }
-                m.settle();
-                let taken = (
-                    read.is_some() && m.rd_ready(),
-                    write.is_some() && m.wr_ready(),
-                );
-                let beat = m.rsp_valid().then(|| {
-                    (
-                        m.cycles(),
-                        m.rsp_idx(),
-                        m.rsp_data(),
-                        m.rsp_poison(),
-                        m.rsp_meta(),
-                    )
-                });
-                let pins = ChipPins {
-                    cke: m.cke(),
-                    cs_n: m.cs_n(),
-                    command: u8::from(m.ras_n()) << 2
-                        | u8::from(m.cas_n()) << 1
-                        | u8::from(m.we_n()),
-                    ba: m.ba(),
-                    a: m.a(),
-                    dqm: m.dqm(),
-                    dq: m.dq_oe().then(|| m.dq_out()),
-                };
-                // What nobody drives is anything.
-                let dq = self.chip.edge(pins).unwrap_or(0xDEAD_BEEF);
-                m.set_dq_in(dq);
-                m.edge();
-                (taken.0, taken.1, beat)
-            }
-
-            fn chip(&self) -> &Chip {
-                &self.chip
-            }
-
-            fn now(&self) -> u64 {
-                self.model.cycles()
-            }
-        }
-    };
-}
-
-memory!(Sdram16);
-memory!(Sdram32);
-
-fn chip(n: usize) -> (SdramChip, u32) {
-    (CHIPS[n], [50_000, 66_667][n])
-}
+use cxlmem_hdl::memory::sdram::{CHIPS, SDRAM16_KHZ, SDRAM32_KHZ};
 
 fn narrow() -> Bench<Sdram16> {
-    let (chip, khz) = chip(0);
-    Bench::<Sdram16>::new(chip, khz)
+    Bench::<Sdram16>::new(CHIPS[0], SDRAM16_KHZ).unwrap()
 }
 
 fn wide() -> Bench<Sdram32> {
-    let (chip, khz) = chip(1);
-    Bench::<Sdram32>::new(chip, khz)
+    Bench::<Sdram32>::new(CHIPS[1], SDRAM32_KHZ).unwrap()
 }
 
 fn seed() -> u64 {
@@ -282,7 +146,7 @@ fn random_traffic_on_a_wide_chip() {
 #[test]
 fn a_chip_that_is_a_little_slower_finds_every_time_too_short() {
     // Each time of the data sheet a cycle longer than what the controller was made for.
-    let (fast, khz) = chip(1);
+    let (fast, khz) = (CHIPS[1], SDRAM32_KHZ);
     let t = fast.timing(khz).unwrap();
     let period = 1e6 / f64::from(khz);
     let longer = |cycles: u32| f64::from(cycles) * period + 1.0;
@@ -303,89 +167,33 @@ fn a_chip_that_is_a_little_slower_finds_every_time_too_short() {
     for (name, change, cycles) in changes {
         let mut slow = fast;
         change(&mut slow, longer(cycles));
-        let found = exercise(Bench::<Sdram32>::new(slow, khz), 1 << 17, 3_000, 5);
+        let found = exercise(Bench::<Sdram32>::new(slow, khz).unwrap(), 1 << 17, 3_000, 5);
         assert!(found.iter().any(|v| v.contains(name)), "{name}: {found:?}");
     }
     let forgetful = SdramChip {
         retention: fast.retention * 0.9,
         ..fast
     };
-    let found = exercise(Bench::<Sdram32>::new(forgetful, khz), 1 << 17, 8_000, 5);
+    let found = exercise(
+        Bench::<Sdram32>::new(forgetful, khz).unwrap(),
+        1 << 17,
+        8_000,
+        5,
+    );
     assert!(
         found.iter().any(|v| v.contains("refreshes of")),
         "{found:?}"
     );
 }
 
-/// Cycles from the cycle in which a read is taken to its first and last beat.
-fn latency(m: &mut impl Memory, line: u32) -> (u64, u64) {
-    let ask = Ask::Read {
-        line,
-        nodata: false,
-        meta: None,
-    };
-    let (mut taken, mut beats) = (None, Vec::new());
-    for _ in 0..20_000 {
-        let now = m.now();
-        let (took, _, beat) = m.cycle(taken.is_none().then_some(ask), None);
-        if took {
-            taken = Some(now);
-        }
-        beats.extend(beat.map(|b| b.0));
-        if beats.len() == 4 {
-            break;
-        }
-    }
-    let taken = taken.unwrap();
-    (beats[0] - taken, beats[3] - taken)
-}
-
-/// Bytes a cycle of reads one after the other, against what the pins carry.
-fn sustained(m: &mut impl Memory, bytes: f64) -> f64 {
-    let (mut line, mut beats, mut start) = (0, 0u64, 0);
-    let lines = 2_000;
-    while beats < 4 * u64::from(lines) {
-        let ask = Ask::Read {
-            line,
-            nodata: false,
-            meta: None,
-        };
-        let (took, _, beat) = m.cycle((line < lines).then_some(ask), None);
-        line += u32::from(took);
-        if let Some((cycle, ..)) = beat {
-            if beats == 0 {
-                start = cycle;
-            }
-            beats += 1;
-        }
-    }
-    (beats - 1) as f64 * 16.0 / ((m.now() - start) as f64 * bytes)
-}
-
 #[test]
 fn latency_and_rate() {
-    let mut m = narrow();
-    latency(&mut m, 0);
-    let hit = latency(&mut m, 1);
-    // Far away, in a bank that is closed: the refreshes closed it, or nobody opened it.
-    let closed = latency(&mut m, 16);
-    let share = sustained(&mut m, 2.0);
-    let wide_share = sustained(&mut wide(), 4.0);
-    // The first word of a beat is seven cycles before the beat is whole.
-    let words = 7;
-    println!(
-        "x16, 50 MHz: row hit {} cycles to the first word, closed bank {}, a line's last word at {}; reads {:.1} % of the pins' rate; x32: {:.1} %",
-        hit.0 - 1 - words,
-        closed.0 - 1 - words,
-        hit.1 - 1,
-        100.0 * share,
-        100.0 * wide_share
-    );
-    assert!(hit.0 - 1 - words <= 6, "{hit:?}");
-    assert!(closed.0 - 1 - words <= 9, "{closed:?}");
-    assert!(hit.1 - 1 <= 37, "{hit:?}");
-    assert!(share >= 0.9 && wide_share >= 0.9, "{share} {wide_share}");
-    assert_eq!(m.chip().violations(), [""; 0]);
+    let f = figures().unwrap();
+    println!("{f:?}");
+    assert!(f.row_hit <= 6 && f.closed_bank <= 9, "{f:?}");
+    assert!(f.last_word <= 37, "{f:?}");
+    assert!(f.share_16 >= 0.9 && f.share_32 >= 0.9, "{f:?}");
+    assert_eq!(f.violations, 0);
 }
 
 /// A chip that is past its start.

@@ -34,14 +34,24 @@ pub struct Args {
     command: Command,
 }
 
+const LIST_EXAMPLES: &str = "\
+Examples:
+  cxlmem board list                                     a table
+  cxlmem board list --json -                            for a program";
+
+/// Arguments of `cxlmem board list`.
+#[derive(ClapArgs, Debug)]
+#[command(after_help = LIST_EXAMPLES)]
+struct List {
+    /// Write the list as JSON; - is standard output
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
 #[derive(Subcommand, Debug)]
 enum Command {
     /// Show all boards, and the bitstreams that are built
-    List {
-        /// Write the list as JSON; - is standard output
-        #[arg(long, value_name = "FILE")]
-        json: Option<PathBuf>,
-    },
+    List(List),
     /// Build a board's bitstream: fails unless every clock meets its constraint
     Build(build::Build),
     /// Load a bitstream into a board, by openFPGALoader
@@ -56,7 +66,7 @@ enum Command {
 /// As the subcommands say.
 pub fn run(args: Args) -> Result<()> {
     match args.command {
-        Command::List { json } => list(json),
+        Command::List(args) => list(args.json),
         Command::Build(args) => build::run(&args),
         Command::Flash(args) => flash::run(&args),
         Command::Check(args) => check::run(&args),

@@ -29,11 +29,10 @@ lose-irq N, link on|off, poison LINE, wrong-completion N, stats."#;
 
 const BOARD_EXAMPLES: &str = "\
 Examples:
-  cxlmem serve board --link /tmp/board &
-  cxlmem list -u --target serial:/tmp/board,100000
+  cxlmem serve board --link /tmp/board                  until it is told to end
   cxlmem serve board --noise 1e-5 --seed 7              a line that is not perfect
 
-The simulator is slower than the board's line would be: give a rate that it keeps up with, such as 100000 baud.";
+Then, in another terminal, at a rate that the simulator keeps up with: `cxlmem list -u --target serial:/tmp/board,100000`.";
 
 /// Arguments of `cxlmem serve`.
 #[derive(ClapArgs, Debug)]

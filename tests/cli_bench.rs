@@ -97,7 +97,7 @@ fn bad_input_is_refused_with_the_next_step() {
         (
             2,
             vec!["bench", "all", "--target", "serial:/dev/ttyUSB0"],
-            vec!["not supported yet", "--target sim", "dev:PATH"],
+            vec!["does not measure boards", "--target sim", "dev:PATH"],
         ),
         (
             1,

@@ -213,7 +213,7 @@ pub fn run(args: Args) -> Result<()> {
     let node = match target::parse(&args.target)? {
         Target::Sim => None,
         Target::Serial(..) => {
-            usage!("`cxlmem bench` does not measure boards yet: use `cxlmem board check`, or `--target sim`");
+            usage!("`cxlmem bench` does not measure boards yet: use `cxlmem board check`, `--target sim`, or `--target dev:PATH`");
         }
         Target::Node(path) => {
             if args.config.is_some() {

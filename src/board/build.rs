@@ -15,8 +15,17 @@ use super::{flash, shell};
 use crate::cli;
 use crate::tools::{self, Report};
 
+const EXAMPLES: &str = "\
+Examples:
+  cxlmem board build ulx3s-85f                          the seeds of the board, the best of them into bitstreams/
+  cxlmem board build ulx3s-85f --seeds 1                one seed, some ten minutes
+  cxlmem board build colorlight-i9 -o i9.bit --keep w   a file of your own, and all that the tools wrote
+
+Needs `./x setup`. It fails unless every clock meets its constraint.";
+
 /// Arguments of `cxlmem board build`.
 #[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct Build {
     /// A board of `cxlmem board list`
     board: String,

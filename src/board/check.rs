@@ -22,8 +22,15 @@ const HOP_CYCLES: f64 = 40.0;
 /// Damaged frames of all that were received, at most.
 const DAMAGED_SHARE: f64 = 0.01;
 
+const EXAMPLES: &str = "\
+Examples:
+  cxlmem board check serial:/dev/ttyUSB0                link, identity, memory, engine, latency
+  cxlmem board check serial:/dev/ttyUSB0,1000000        a board at another rate than 3 Mbaud
+  cxlmem board check serial:link --any-speed --json -   a simulated board: `cxlmem serve board --link link`";
+
 /// Arguments of `cxlmem board check`.
 #[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct Check {
     /// The board's port: `serial:PORT` or `serial:PORT,BAUD`
     target: String,

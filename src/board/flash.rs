@@ -10,8 +10,16 @@ use super::build::sha256;
 use super::data::{self, Board};
 use super::manifest;
 
+const EXAMPLES: &str = "\
+Examples:
+  cxlmem board flash ulx3s-85f --dry-run                the loader's command line, after the file was compared with the board
+  cxlmem board flash ulx3s-85f                          into the FPGA, until power goes
+  cxlmem board flash ulx3s-85f --persist                into its flash memory
+  cxlmem board flash colorlight-i9 --file i9.bit        a bitstream of your own";
+
 /// Arguments of `cxlmem board flash`.
 #[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct Flash {
     /// A board of `cxlmem board list`
     board: String,

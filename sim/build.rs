@@ -235,12 +235,14 @@ struct Block {
 }
 
 fn blocks() -> Result<Vec<Block>> {
-    let board = || BoardTop::new(&board::simulated());
+    let options = board::simulated();
+    let memory = options.memory().map_err(|e| format!("board: {e}"))?;
+    let board = || BoardTop::new(&options, memory.as_ref());
     let mut all = vec![Block {
         ident: "board",
         name: "BoardModel",
         about: "The Verilated top of a board ([`cxlmem_hdl::board::simulated`]).",
-        verilog: cxlmem_hdl::emit_block(board()).map_err(|e| format!("board: {e}"))?,
+        verilog: board::verilog(&options).map_err(|e| format!("board: {e}"))?,
         pins: cxlmem_hdl::pins_of(&board()),
     }];
     for (ident, name, chip, khz) in [

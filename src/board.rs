@@ -3,9 +3,13 @@
 mod build;
 mod check;
 mod data;
+mod ecp5;
 mod flash;
+mod fpga;
+mod gowin;
 mod manifest;
 mod shell;
+mod verify;
 
 use std::path::PathBuf;
 
@@ -20,6 +24,7 @@ const EXAMPLES: &str = "\
 Examples:
   cxlmem board list                                     what there is
   cxlmem board build ulx3s-85f                          RTL, synthesis, place and route, bitstream: some ten minutes
+  cxlmem board verify                                   the bitstreams that are here, without a board
   cxlmem board flash ulx3s-85f --dry-run                the loader's command line
   cxlmem board flash ulx3s-85f                          into the FPGA; --persist for its flash memory
   cxlmem board check serial:/dev/ttyUSB0                link, identity, memory, engine, latency
@@ -56,6 +61,8 @@ enum Command {
     Build(build::Build),
     /// Load a bitstream into a board, by openFPGALoader
     Flash(flash::Flash),
+    /// Find out whether the bitstreams are what they are said to be, without a board
+    Verify(verify::Verify),
     /// Find out whether a board works: link, identity, memory, engine, latency
     Check(check::Check),
 }
@@ -69,6 +76,7 @@ pub fn run(args: Args) -> Result<()> {
         Command::List(args) => list(args.json),
         Command::Build(args) => build::run(&args),
         Command::Flash(args) => flash::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Check(args) => check::run(&args),
     }
 }
@@ -88,7 +96,7 @@ fn list(file: Option<PathBuf>) -> Result<()> {
             .map(|(b, built)| {
                 json!({ "board": b.name, "title": b.data.title, "config": b.config.name, "part": b.data.part.name,
                     "clock_mhz": b.data.clock.core_mhz, "host": b.data.host.chip, "baud": b.data.host.baud,
-                    "memory": { "chip": b.data.memory.chip, "used": b.data.memory.used }, "bitstream": built })
+                    "memory": { "chip": b.data.memory.chip, "used": b.sdram.is_some() }, "bitstream": built })
             })
             .collect();
         cli::write_json(file, &value)?;

@@ -162,7 +162,8 @@ pub fn config(name: &str) -> Result<&'static Config, String> {
             .collect::<Vec<_>>()
             .join(", ")
     };
-    Config::by_name(name).ok_or_else(|| {
+    let found = Config::all().iter().find(|c| c.name == name);
+    found.ok_or_else(|| {
         let nearest = nearest(name, Config::all().iter().map(|c| c.name));
         let hint = nearest.map_or(String::new(), |c| format!("; did you mean `{c}`?"));
         format!(

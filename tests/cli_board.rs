@@ -65,7 +65,7 @@ fn slow_a_board_on_a_pty_is_listed_and_checked() {
         .unwrap();
     assert!(listed.status.success(), "{}", text(&listed.stderr));
     let list: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
-    assert_eq!(list[0]["config"], "small");
+    assert_eq!(list[0]["config"], "sdram-32m");
     assert_eq!(list[0]["link"]["up"], true);
     let out = check(&board.target(), &["--any-speed", "--json", "-"]);
     assert!(out.status.success(), "{}", text(&out.stderr));
@@ -79,7 +79,15 @@ fn slow_a_board_on_a_pty_is_listed_and_checked() {
         .collect();
     assert_eq!(
         names,
-        ["identity", "link", "memory", "read rate", "engine", "line"]
+        [
+            "identity",
+            "link",
+            "memory",
+            "read rate",
+            "migration",
+            "engine",
+            "line"
+        ]
     );
     // At a rate that the pseudo-terminal is never: the line is judged, and found too slow.
     let slow = check(&board.target().replace("40000", "50000000"), &[]);
@@ -133,7 +141,7 @@ fn loader(dir: &Path, status: u8) {
     use std::os::unix::fs::PermissionsExt;
     let file = dir.join("openFPGALoader");
     let script = format!(
-        "#!/bin/sh\necho \"$@\" >{}/called\nexit {status}\n",
+        "#!/bin/sh\necho \"$@\" >{0}/called\nfor file; do :; done\n/usr/bin/head -c 100 \"$file\" >{0}/head\nexit {status}\n",
         dir.display()
     );
     std::fs::write(&file, script).unwrap();
@@ -188,6 +196,19 @@ fn the_loader_is_called_for_the_board_and_only_with_its_bitstream() {
         text(&refused.stderr)
     );
     assert!(!dir.path().join("called").exists(), "the loader was called");
+    // Text is unpacked for the loader.
+    let packed = cxlmem()
+        .args(["board", "flash", "tang-nano-20k"])
+        .env("PATH", dir.path())
+        .output()
+        .unwrap();
+    assert!(packed.status.success(), "{}", text(&packed.stderr));
+    let said = called();
+    let file = said.trim().strip_prefix("--board tangnano20k ").unwrap();
+    assert!(file.ends_with("/tang-nano-20k.fs"), "{file}");
+    let head = text(&std::fs::read(dir.path().join("head")).unwrap());
+    assert!(head.starts_with("1111") && head.ends_with('1'), "{head}");
+    assert!(!Path::new(file).exists(), "it is left behind");
     loader(dir.path(), 3);
     let failed = flash(&[]);
     assert!(text(&failed.stderr).contains("is the board connected"));

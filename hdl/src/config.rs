@@ -50,7 +50,7 @@ pub struct Config {
     pub about: &'static str,
 }
 
-/// All configurations, smallest first.
+/// The configurations that every tool takes by name, smallest first.
 pub const CONFIGS: &[Config] = &[
     Config {
         name: "tiny",
@@ -119,13 +119,50 @@ pub const CONFIGS: &[Config] = &[
     },
 ];
 
+/// Configurations that exist on boards alone, in front of a memory controller that [`crate::board::BoardTop`] has.
+pub const BOARD_CONFIGS: &[Config] = &[
+    Config {
+        name: "sdram-32m",
+        id: 6,
+        line_bits: 19,
+        backend: Backend::External,
+        directory: Directory::Filter { set_bits: 10 },
+        req_trackers: 16,
+        rwd_trackers: 8,
+        hdm_decoders: 2,
+        engine: true,
+        clock_khz: 50_000,
+        about: "as full, with 32 MiB of SDRAM on the board",
+    },
+    Config {
+        name: "sdram-8m",
+        id: 7,
+        line_bits: 17,
+        backend: Backend::External,
+        directory: Directory::None,
+        req_trackers: 8,
+        rwd_trackers: 4,
+        hdm_decoders: 1,
+        engine: false,
+        clock_khz: 54_000,
+        about: "no engine, with 8 MiB of SDRAM on the board",
+    },
+];
+
 impl Config {
-    /// The configuration of that name, or `None`.
+    /// The configuration of that name, those of boards included, or `None`.
     pub fn by_name(name: &str) -> Option<&'static Config> {
-        CONFIGS.iter().find(|c| c.name == name)
+        let mut all = CONFIGS.iter().chain(BOARD_CONFIGS);
+        all.find(|c| c.name == name)
     }
 
-    /// All configurations, smallest first.
+    /// The configuration whose number register `ConfigId` has, those of boards included, or `None`.
+    pub fn by_id(id: u32) -> Option<&'static Config> {
+        let mut all = CONFIGS.iter().chain(BOARD_CONFIGS);
+        all.find(|c| c.id == id)
+    }
+
+    /// The configurations that every tool takes by name, smallest first: not those of boards alone.
     pub fn all() -> &'static [Config] {
         CONFIGS
     }

@@ -146,6 +146,11 @@ impl Dut {
         }
     }
 
+    /// Whether a device of its own stands at the pins, and not a model of this process.
+    pub fn is_remote(&self) -> bool {
+        std::ptr::eq(self.entry, &REMOTE)
+    }
+
     /// Cycles since construction.
     pub fn cycles(&self) -> u64 {
         self.cycles

@@ -349,7 +349,7 @@ pub fn run(args: Args) -> Result<()> {
 /// The configuration that a device says it is.
 fn configuration(node: &DevFile) -> Result<&'static Config> {
     let number = node.info().config;
-    let found = Config::all().iter().find(|c| c.id == number);
+    let found = Config::by_id(number);
     found.with_context(|| {
         format!(
             "{}: the device has configuration number {number}, which this program does not know: use a program of the device's version",

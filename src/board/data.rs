@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{bail, ensure, Context, Result};
 use cxlmem_hdl::board::BoardOptions;
+use cxlmem_hdl::config::{BOARD_CONFIGS, CONFIGS};
+use cxlmem_hdl::memory::sdram::{SdramChip, CHIPS};
 use cxlmem_hdl::Config;
 use serde::Deserialize;
 
+use super::fpga::Fpga;
 use crate::cli::usage;
 use crate::target;
-use crate::tools::Part as Ecp5;
 
 /// A board.
 #[derive(Clone, Debug)]
@@ -22,9 +24,11 @@ pub struct Board {
     /// The controller.
     pub config: &'static Config,
     /// The FPGA, as the tools want it.
-    pub part: Ecp5,
+    pub fpga: Fpga,
     /// Clock cycles in a bit of the line.
     pub divisor: u16,
+    /// The device's memory, or `None` for block RAM.
+    pub sdram: Option<&'static SdramChip>,
 }
 
 /// The file.
@@ -131,8 +135,76 @@ pub struct Leds {
 pub struct Memory {
     /// Its name.
     pub chip: String,
-    /// Whether the design has a controller for it.
-    pub used: bool,
+    /// Where it is connected, if it is the device's memory; else that is block RAM.
+    pub pins: Option<SdramPins>,
+    /// It is in the FPGA's package and has no pins, and it is the device's memory.
+    #[serde(default)]
+    pub in_package: bool,
+}
+
+/// Balls of an SDRAM.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SdramPins {
+    /// Clock.
+    pub clk: String,
+    /// Clock enable.
+    pub cke: String,
+    /// Chip select.
+    pub cs_n: String,
+    /// Row address strobe.
+    pub ras_n: String,
+    /// Column address strobe.
+    pub cas_n: String,
+    /// Write enable.
+    pub we_n: String,
+    /// Bank, bit 0 first.
+    pub ba: Vec<String>,
+    /// Address, bit 0 first.
+    pub a: Vec<String>,
+    /// Masks of bytes: the device writes bytes, so that a board which ties them low cannot use its memory.
+    pub dqm: Vec<String>,
+    /// Data, bit 0 first.
+    pub dq: Vec<String>,
+}
+
+impl SdramPins {
+    /// Signals that are one pin each.
+    fn single(&self) -> [(&'static str, &str); 6] {
+        [
+            ("sdram_clk", &self.clk),
+            ("sdram_cke", &self.cke),
+            ("sdram_cs_n", &self.cs_n),
+            ("sdram_ras_n", &self.ras_n),
+            ("sdram_cas_n", &self.cas_n),
+            ("sdram_we_n", &self.we_n),
+        ]
+    }
+
+    /// Signals of several pins.
+    fn wide(&self) -> [(&'static str, &[String]); 4] {
+        [
+            ("sdram_ba", &self.ba),
+            ("sdram_a", &self.a),
+            ("sdram_dqm", &self.dqm),
+            ("sdram_dq", &self.dq),
+        ]
+    }
+
+    /// Pins that the chip lacks, or that it has besides.
+    fn check(&self, chip: &SdramChip) -> Result<()> {
+        let width = chip.width as usize;
+        let want = [2, chip.row_bits as usize, width / 8, width];
+        for ((signal, pins), want) in self.wide().into_iter().zip(want) {
+            ensure!(
+                pins.len() == want,
+                "memory.pins: {} pins of {signal}, and {} has {want}",
+                pins.len(),
+                chip.name
+            );
+        }
+        Ok(())
+    }
 }
 
 /// openFPGALoader's names.
@@ -201,8 +273,8 @@ pub fn load(folder: &Path, name: &str) -> Result<Board> {
 pub fn parse(name: &str, text: &str) -> Result<Board> {
     let data: Data = toml::from_str(text)
         .context("it is not what a board's file has to be (docs/developer/adding-a-board.md)")?;
-    let config = target::config(&data.config).map_err(anyhow::Error::msg)?;
-    let part: Ecp5 = data.part.name.parse().map_err(anyhow::Error::msg)?;
+    let config = configuration(&data.config)?;
+    let fpga: Fpga = data.part.name.parse()?;
     ensure!(
         data.host.link == "uart",
         "host.link `{}`: there is `uart`",
@@ -220,12 +292,54 @@ pub fn parse(name: &str, text: &str) -> Result<Board> {
         }
     }
     let divisor = cxlmem_hdl::board::divisor(core_khz(&data), data.host.baud)?;
-    Ok(Board {
+    let memory = &data.memory;
+    ensure!(
+        !(memory.in_package && memory.pins.is_some()),
+        "memory.in_package: it has no memory.pins then"
+    );
+    ensure!(
+        !memory.in_package || matches!(fpga, Fpga::Gowin(_)),
+        "memory.in_package: {} has none",
+        data.part.name
+    );
+    let mut sdram = None;
+    if memory.in_package || memory.pins.is_some() {
+        let known: Vec<&str> = CHIPS.iter().map(|c| c.name).collect();
+        let chip = SdramChip::by_name(&data.memory.chip).with_context(|| {
+            format!(
+                "memory.chip `{}`: there is no controller for it; there is one for {}",
+                data.memory.chip,
+                known.join(", ")
+            )
+        })?;
+        if let Some(pins) = &memory.pins {
+            pins.check(chip)?;
+        }
+        sdram = Some(chip);
+    }
+    let board = Board {
         name: name.to_string(),
         config,
-        part,
+        fpga,
         divisor,
+        sdram,
         data,
+    };
+    board.options().memory()?;
+    Ok(board)
+}
+
+/// A configuration by its name, those of boards included.
+fn configuration(name: &str) -> Result<&'static Config> {
+    Config::by_name(name).with_context(|| {
+        let all = || CONFIGS.iter().chain(BOARD_CONFIGS).map(|c| c.name);
+        let hint = target::nearest(name, all());
+        let hint = hint.map_or(String::new(), |n| format!("; did you mean `{n}`?"));
+        let all: Vec<&str> = all().collect();
+        format!(
+            "no configuration is called `{name}`{hint} There are: {}",
+            all.join(", ")
+        )
     })
 }
 
@@ -243,6 +357,13 @@ pub fn pins(data: &Data) -> Vec<(String, &str)> {
     ];
     let leds = data.leds.pins.iter().enumerate();
     all.extend(leds.map(|(n, pin)| (format!("leds[{n}]"), pin.as_str())));
+    for m in data.memory.pins.iter() {
+        all.extend(m.single().map(|(s, pin)| (s.to_string(), pin)));
+        for (signal, pins) in m.wide() {
+            let pins = pins.iter().enumerate();
+            all.extend(pins.map(|(n, pin)| (format!("{signal}[{n}]"), pin.as_str())));
+        }
+    }
     all
 }
 
@@ -254,6 +375,7 @@ impl Board {
             clock_khz: core_khz(&self.data),
             divisor: self.divisor,
             answer_us: self.data.host.answer_us,
+            sdram: self.sdram,
         }
     }
 }
@@ -305,7 +427,36 @@ mod tests {
                 "pin L4 is used twice: for uart_rx and uart_tx",
             ),
             ("\"H3\"", "\"G2\"", "pin G2 is used twice"),
-            ("\"full\"", "\"ful\"", "did you mean `full`"),
+            ("\"sdram-32m\"", "\"ful\"", "did you mean `full`"),
+            ("\"sdram-32m\"", "\"sdram-32\"", "did you mean `sdram-32m`"),
+            ("\"sdram-32m\"", "\"full\"", "full has block RAM"),
+            ("[memory.pins]", "[other]", "unknown field `other`"),
+            (
+                "MT48LC16M16",
+                "MT48",
+                "there is one for MT48LC16M16, M12L64322A",
+            ),
+            (
+                "MT48LC16M16",
+                "M12L64322A",
+                "13 pins of sdram_a, and M12L64322A has 11",
+            ),
+            (
+                "\"U19\", ",
+                "",
+                "1 pins of sdram_dqm, and MT48LC16M16 has 2",
+            ),
+            (
+                "\"J18\"",
+                "\"F20\"",
+                "pin F20 is used twice: for sdram_cke and sdram_dq[14]",
+            ),
+            ("core_mhz = 50.0", "core_mhz = 150.0", "at most 133000 kHz"),
+            (
+                "[memory.pins]",
+                "in_package = true\n[memory.pins]",
+                "has no memory.pins then",
+            ),
             ("LFE5U-85F-6", "LFE9-85F", "unknown part"),
             ("\"uart\"", "\"usb\"", "host.link `usb`"),
             ("3000000", "7000000", "7000000 baud cannot be made"),

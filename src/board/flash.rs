@@ -34,41 +34,12 @@ pub struct Flash {
     dry_run: bool,
 }
 
-/// What a bitstream says of itself: the part in its comment, and the id code that the configuration logic compares with its own.
-#[derive(Debug, PartialEq, Eq)]
-struct Identity {
-    part: String,
-    idcode: u32,
-}
-
-/// Reads the head of an ECP5 bitstream: comments (FF 00, text, FF), the preamble FF FF BD B3, and the command VERIFY_ID (E2 and three bytes) with its operand.
-fn identity(bits: &[u8]) -> Result<Identity> {
-    let preamble = bits
-        .windows(4)
-        .position(|w| w == [0xFF, 0xFF, 0xBD, 0xB3])
-        .context("it has no preamble of an ECP5 bitstream")?;
-    let text = String::from_utf8_lossy(&bits[..preamble]);
-    let part = text
-        .split(['\0', '\u{FFFD}'])
-        .find_map(|t| t.strip_prefix("Part: "))
-        .context("its head names no part")?;
-    let commands = &bits[preamble..bits.len().min(preamble + 64)];
-    let verify = commands
-        .windows(8)
-        .find(|w| w[..4] == [0xE2, 0, 0, 0])
-        .context("it does not check an id code")?;
-    Ok(Identity {
-        part: part.to_string(),
-        idcode: u32::from_be_bytes([verify[4], verify[5], verify[6], verify[7]]),
-    })
-}
-
 /// Checks that a bitstream is for a board's part.
 ///
 /// # Errors
 /// What does not match.
 pub fn matches(board: &Board, bits: &[u8]) -> Result<()> {
-    let found = identity(bits)?;
+    let found = board.fpga.identity(bits)?;
     let part = &board.data.part;
     ensure!(
         found.idcode == part.idcode,
@@ -78,11 +49,12 @@ pub fn matches(board: &Board, bits: &[u8]) -> Result<()> {
     );
     // The comment is like LFE5U-85F-6CABGA381.
     let wanted = format!("{}{}", part.name, part.package);
-    ensure!(
-        found.part == wanted,
-        "it is for the part {}, and the board has {wanted}",
-        found.part
-    );
+    if let Some(found) = found.part {
+        ensure!(
+            found == wanted,
+            "it is for the part {found}, and the board has {wanted}"
+        );
+    }
     Ok(())
 }
 
@@ -96,8 +68,8 @@ pub fn run(args: &Flash) -> Result<()> {
     let file = args
         .file
         .clone()
-        .unwrap_or_else(|| manifest::bitstream(&board.name));
-    let bits = std::fs::read(&file).with_context(|| match own {
+        .unwrap_or_else(|| manifest::bitstream(&board));
+    let bits = manifest::read(&file).with_context(|| match own {
         true => format!(
             "{} has no bitstream yet: `cxlmem board build {}`",
             board.name, board.name
@@ -127,9 +99,22 @@ pub fn run(args: &Flash) -> Result<()> {
     if args.persist {
         arguments.push("--write-flash".into());
     }
-    arguments.push(file.display().to_string());
+    // Loaders older than a few years read no compressed file.
+    let scratch = hdl_tools::scratch()?;
+    let mut given = file.clone();
+    if file.extension() == Some("gz".as_ref()) {
+        given = scratch.path().join(file.file_stem().unwrap_or_default());
+        if !args.dry_run {
+            std::fs::write(&given, &bits)
+                .with_context(|| format!("cannot write {}", given.display()))?;
+        }
+    }
+    arguments.push(given.display().to_string());
     if args.dry_run {
         println!("openFPGALoader {}", arguments.join(" "));
+        if given != file {
+            eprintln!("where the last is {}, unpacked", file.display());
+        }
         if loader.is_none() {
             eprintln!("openFPGALoader is not on PATH; Debian: apt-get install openfpgaloader");
         }

@@ -1,47 +1,10 @@
-//! What is around the controller on an ECP5: the PLL, the reset, the pins.
+//! What is around the controller on a board: clock, reset, pins.
 
-use anyhow::{bail, Result};
+use anyhow::Result;
 
-use super::data::{pins, Board, Level};
-
-/// Dividers of an ECP5's PLL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pll {
-    /// Of the input.
-    pub input: u32,
-    /// Of the feedback: the output is the input by `input` times this.
-    pub feedback: u32,
-    /// Of the oscillator inside, which runs at the output times this.
-    pub output: u32,
-}
-
-/// The dividers for a frequency, MHz: exact, with the oscillator inside its 400 to 800 MHz and the phase detector at 10 MHz or more if it can be (3.125
-/// MHz at least). (Lattice's limits for the ECP5 at any speed grade.)
-///
-/// # Errors
-/// A frequency that cannot be made.
-pub fn pll(input_mhz: f64, output_mhz: f64) -> Result<Pll> {
-    for input in 1..=128 {
-        let detector = input_mhz / f64::from(input);
-        if !(3.125..=400.0).contains(&detector) {
-            continue;
-        }
-        let feedback = (output_mhz / detector).round();
-        if !(1.0..=80.0).contains(&feedback) || (feedback * detector - output_mhz).abs() > 1e-6 {
-            continue;
-        }
-        // In the middle of its range.
-        let output = (600.0 / output_mhz).round().clamp(1.0, 128.0);
-        if (400.0..=800.0).contains(&(output * output_mhz)) {
-            return Ok(Pll {
-                input,
-                feedback: feedback as u32,
-                output: output as u32,
-            });
-        }
-    }
-    bail!("no PLL setting makes {output_mhz} MHz of {input_mhz} MHz: choose a clock.core_mhz that is a fraction of it with small numbers")
-}
+use super::data::{Board, Level};
+use super::fpga::Around;
+use super::gowin;
 
 /// The Verilog of the board's top, `board`.
 ///
@@ -49,12 +12,7 @@ pub fn pll(input_mhz: f64, output_mhz: f64) -> Result<Pll> {
 /// A clock that cannot be made.
 pub fn verilog(board: &Board) -> Result<String> {
     let d = &board.data;
-    let Pll {
-        input,
-        feedback,
-        output,
-    } = pll(d.clock.mhz, d.clock.core_mhz)?;
-    let (mhz, core_mhz) = (d.clock.mhz, d.clock.core_mhz);
+    let around = board.fpga.around(board)?;
     let leds = d.leds.pins.len();
     let pressed = match d.button.pressed {
         Level::High => "button",
@@ -69,36 +27,14 @@ pub fn verilog(board: &Board) -> Result<String> {
         1 => "{diodes[7] ^ diodes[1]}".to_string(),
         n => format!("diodes[{}:0]", n - 1),
     };
+    let memory = memory(board, &around);
     Ok(format!(
         "\
 // Around the controller on the board {name}: made from boards/{name}/board.toml.
-module board(input oscillator, input uart_rx, output uart_tx, input button, output [{top}:0] leds);
-   wire clock, locked;
+module board(input oscillator, input uart_rx, output uart_tx, input button, output [{top}:0] leds{memory_ports});
+   wire clock, later, locked;
    wire [7:0] diodes;
-   (* FREQUENCY_PIN_CLKI=\"{mhz}\" *)
-   (* FREQUENCY_PIN_CLKOP=\"{core_mhz}\" *)
-   (* ICP_CURRENT=\"12\" *) (* LPF_RESISTOR=\"8\" *) (* MFG_ENABLE_FILTEROPAMP=\"1\" *) (* MFG_GMCREF_SEL=\"2\" *)
-   EHXPLLL #(
-      .PLLRST_ENA(\"DISABLED\"),
-      .INTFB_WAKE(\"DISABLED\"),
-      .STDBY_ENABLE(\"DISABLED\"),
-      .DPHASE_SOURCE(\"DISABLED\"),
-      .OUTDIVIDER_MUXA(\"DIVA\"),
-      .OUTDIVIDER_MUXB(\"DIVB\"),
-      .OUTDIVIDER_MUXC(\"DIVC\"),
-      .OUTDIVIDER_MUXD(\"DIVD\"),
-      .CLKI_DIV({input}),
-      .CLKOP_ENABLE(\"ENABLED\"),
-      .CLKOP_DIV({output}),
-      .CLKOP_CPHASE({phase}),
-      .CLKOP_FPHASE(0),
-      .FEEDBK_PATH(\"CLKOP\"),
-      .CLKFB_DIV({feedback})
-   ) pll (
-      .RST(1'b0), .STDBY(1'b0), .CLKI(oscillator), .CLKOP(clock), .CLKFB(clock), .CLKINTFB(),
-      .PHASESEL0(1'b0), .PHASESEL1(1'b0), .PHASEDIR(1'b1), .PHASESTEP(1'b1), .PHASELOADREG(1'b1),
-      .PLLWAKESYNC(1'b0), .ENCLKOP(1'b0), .LOCK(locked)
-   );
+{pll}
 
    // In reset until the PLL has locked and the button is up, each seen through two registers, and 255 cycles longer.
    reg [1:0] seen = 0;
@@ -109,60 +45,91 @@ module board(input oscillator, input uart_rx, output uart_tx, input button, outp
       count <= seen[1] ? count + {{7'd0, ~&count}} : 8'd0;
       reset <= ~&count;
    end
-
-   top controller(.clock(clock), .reset(reset), .uart_rx(uart_rx), .uart_tx(uart_tx), .leds(diodes));
+{memory_wires}
+   top controller(.clock(clock), .reset(reset), .uart_rx(uart_rx), .uart_tx(uart_tx), .leds(diodes){memory_pins});
    assign leds = {lit}{shown};
 endmodule
 ",
         name = board.name,
         top = leds - 1,
-        phase = output - 1,
+        pll = around.pll,
+        memory_ports = memory.ports,
+        memory_wires = memory.wires,
+        memory_pins = memory.pins,
     ))
 }
 
-/// The constraints: pins, and the oscillator's frequency, from which the tools have the PLL's.
-pub fn constraints(board: &Board) -> String {
-    let d = &board.data;
-    let mut text = format!("FREQUENCY PORT \"oscillator\" {} MHZ;\n", d.clock.mhz);
-    for (signal, pin) in pins(d) {
-        let pull = match (signal.as_str(), d.button.pressed) {
-            ("button", Level::High) => " PULLMODE=DOWN",
-            ("button", Level::Low) | ("uart_rx", _) => " PULLMODE=UP",
-            _ => "",
+/// What an SDRAM adds to the top: text each.
+struct MemoryText {
+    ports: String,
+    wires: String,
+    pins: String,
+}
+
+/// The SDRAM's pins, and its clock, which is a quarter of a cycle behind the controller's: what either end drives has then half a cycle or more to reach the
+/// other, pads included.
+fn memory(board: &Board, around: &Around) -> MemoryText {
+    let Some(chip) = board.sdram else {
+        return MemoryText {
+            ports: String::new(),
+            wires: String::new(),
+            pins: ", .sdram_dq_in(32'd0)".into(),
         };
-        text += &format!("LOCATE COMP \"{signal}\" SITE \"{pin}\";\nIOBUF PORT \"{signal}\" IO_TYPE=LVCMOS33{pull};\n");
+    };
+    let (width, masks, rows) = (chip.width, chip.width / 8, chip.row_bits);
+    let port = |signal: &str| match board.data.memory.in_package {
+        true => gowin::in_package(signal),
+        false => format!("sdram_{signal}"),
+    };
+    let single = ["cke", "cs_n", "ras_n", "cas_n", "we_n"];
+    let ports = single.map(|s| format!(", output {}", port(s))).concat();
+    let joined = single.map(|s| format!(", .sdram_{s}({})", port(s)));
+    let joined = joined.concat();
+    let unused = match width {
+        32 => String::new(),
+        _ => format!("   assign dq_in[31:{width}] = {}'d0;\n", 32 - width),
+    };
+    MemoryText {
+        ports: format!(
+            ",\n   output {clk}{ports},\n   output [1:0] {ba}, output [{}:0] {a}, output [{}:0] {dqm}, inout [{}:0] {dq}",
+            rows - 1,
+            masks - 1,
+            width - 1,
+            clk = port("clk"),
+            ba = port("ba"),
+            a = port("a"),
+            dqm = port("dqm"),
+            dq = port("dq"),
+        ),
+        wires: format!(
+            "
+   {clock_out}
+   wire [12:0] address;
+   wire [3:0] masks;
+   wire [31:0] dq_out, dq_in;
+   wire dq_oe;
+   assign {a} = address[{}:0];
+   assign {dqm} = masks[{}:0];
+   {pads}
+{unused}",
+            rows - 1,
+            masks - 1,
+            a = port("a"),
+            dqm = port("dqm"),
+            clock_out = (around.clock_out)(&port("clk")),
+            pads = (around.pads)(width - 1, &port("dq")),
+        ),
+        pins: format!(
+            "{joined},\n      .sdram_ba({}), .sdram_a(address), .sdram_dqm(masks), .sdram_dq_out(dq_out), .sdram_dq_oe(dq_oe), .sdram_dq_in(dq_in)",
+            port("ba")
+        ),
     }
-    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::board::data;
-
-    #[test]
-    fn dividers() {
-        for (input, output) in [
-            (25.0, 50.0),
-            (25.0, 60.0),
-            (25.0, 66.666_666_666_667),
-            (25.0, 25.0),
-            (12.0, 24.0),
-        ] {
-            let p = pll(input, output).unwrap();
-            let made = input * f64::from(p.feedback) / f64::from(p.input);
-            assert!((made - output).abs() < 1e-5, "{p:?}");
-            assert!(
-                (400.0..=800.0).contains(&(output * f64::from(p.output))),
-                "{p:?}"
-            );
-        }
-        assert!(pll(25.0, 66.1)
-            .unwrap_err()
-            .to_string()
-            .contains("66.1 MHz"));
-        assert!(pll(25.0, 900.0).is_err());
-    }
 
     #[test]
     fn a_shell_and_its_pins() {
@@ -172,13 +139,33 @@ mod tests {
             verilog.contains("locked & ~(~button)") && verilog.contains("output [0:0] leds"),
             "{verilog}"
         );
-        let pins = constraints(&board);
+        let pins = board.fpga.constraints(&board);
         assert!(
             pins.contains("LOCATE COMP \"uart_tx\" SITE \"J17\";"),
             "{pins}"
         );
         assert!(
             pins.contains("FREQUENCY PORT \"oscillator\" 25 MHZ;"),
+            "{pins}"
+        );
+    }
+
+    #[test]
+    fn an_sdram_in_the_package_has_the_names_that_its_tools_want() {
+        let board = data::load(&data::folder(), "tang-nano-20k").unwrap();
+        let verilog = verilog(&board).unwrap();
+        for text in [
+            "output O_sdram_wen_n",
+            "output [10:0] O_sdram_addr",
+            "inout [31:0] IO_sdram_dq",
+            ".sdram_we_n(O_sdram_wen_n)",
+            ".PSDA_SEL(\"0100\")",
+        ] {
+            assert!(verilog.contains(text), "{text}: {verilog}");
+        }
+        let pins = board.fpga.constraints(&board);
+        assert!(
+            pins.contains("IO_LOC \"leds[5]\" 20;") && !pins.contains("sdram"),
             "{pins}"
         );
     }

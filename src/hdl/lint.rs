@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{bail, Context, Result};
-use cxlmem_hdl::board::{self, BoardTop};
+use cxlmem_hdl::board;
 use cxlmem_hdl::gates::{self, ram, source, verilator, yosys, Finding};
 use cxlmem_hdl::memory::sdram::{Sdram, CHIPS, SDRAM16_KHZ, SDRAM32_KHZ};
 use cxlmem_hdl::Config;
@@ -77,7 +77,7 @@ pub fn run(only: Option<&'static Config>, json: Option<&Path>) -> Result<()> {
 
 /// Blocks that are in no configuration, as they are simulated. The SDRAM's tables are small here: what is looked at is the logic.
 fn blocks() -> Result<Vec<(String, String)>> {
-    let board = cxlmem_hdl::emit_block(BoardTop::new(&board::simulated()))?;
+    let board = board::verilog(&board::simulated())?;
     let mut all = vec![("board".to_string(), board)];
     for (chip, khz) in CHIPS.iter().zip([SDRAM16_KHZ, SDRAM32_KHZ]) {
         let verilog = cxlmem_hdl::emit_block(Sdram::new(&chip.timing(khz)?, 9))?;

@@ -108,6 +108,23 @@ pub struct SdramTiming {
     pub refresh: u32,
 }
 
+impl SdramTiming {
+    /// As short as it may be.
+    pub const SHORTEST: Self = Self {
+        burst: 8,
+        cas: 2,
+        t_rcd: 1,
+        t_rp: 1,
+        t_ras: 1,
+        t_rc: 1,
+        t_rfc: 1,
+        t_rrd: 1,
+        t_wr: 1,
+        init: 1,
+        refresh: 64,
+    };
+}
+
 /// A chip and a clock that do not fit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SdramError {
@@ -408,6 +425,8 @@ pub struct Sdram {
     dq_is: DFF<Bits<32>>,
     oe_is: DFF<Bit>,
     awake: DFF<Bit>,
+    /// The chip was set up: before that no request is taken.
+    started: DFF<Bit>,
     // answer
     answer: DFF<Bit>,
     answer_idx: DFF<Bits<2>>,
@@ -522,6 +541,7 @@ impl Logic for Sdram {
             dq_is,
             oe_is,
             awake,
+            started,
             answer,
             answer_idx,
             answer_poison,
@@ -589,7 +609,8 @@ impl Logic for Sdram {
         if self.wr_valid.val() & self.rd_valid.val() {
             self.write_turn.next = self.was_write.q.val() ^ (self.streak.q.val() == 15);
         }
-        self.can_take.next = (!self.op_valid.q.val() | self.issue.val())
+        self.can_take.next = self.started.q.val()
+            & (!self.op_valid.q.val() | self.issue.val())
             & !self.splitting.q.val()
             & !self.asked.q.val();
         self.waiting.next = self.pending.full.val() | (self.pending.level.val() >= 13);
@@ -751,6 +772,7 @@ impl Logic for Sdram {
                 self.refresh_in.d.next = self.refresh.val();
                 self.refresh_due.d.next = false;
                 if self.pause.q.val() == 0 {
+                    self.started.d.next = true;
                     self.state.d.next = State::Run;
                 }
             }
@@ -882,6 +904,7 @@ impl Logic for Sdram {
         if self.reset.val() {
             self.state.d.next = State::PowerUp;
             self.pause.d.next = self.init.val();
+            self.started.d.next = false;
             self.refresh_due.d.next = false;
             self.op_valid.d.next = false;
             self.splitting.d.next = false;
@@ -892,6 +915,8 @@ impl Logic for Sdram {
             self.to_activate.d.next = 0.into();
             self.out_left.d.next = 0.into();
             self.oe_is.d.next = false;
+            // The chip may be in the middle of a burst of writes: what is left of it is masked.
+            self.dqm_is.d.next = 15.into();
             self.coming.d.next = 0.into();
             self.in_words.d.next = 0.into();
             self.in_beat.d.next = 0.into();

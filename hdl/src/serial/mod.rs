@@ -83,8 +83,9 @@ pub struct SerialLink {
     nonce: DFF<Bits<8>>,
     is_linked: DFF<Bit>,
     hello: DFF<Bit>,
-    /// Cycles of reset that the controller is still to have.
-    resetting: DFF<Bits<5>>,
+    /// Cycles of reset that the controller is still to have: more than a memory outside it takes for what it has begun, and fewer than the answer over the
+    /// line takes to reach the host.
+    resetting: DFF<Bits<8>>,
     numbered: Signal<Local, Bit>,
     restart: Signal<Local, Bit>,
     clear: Signal<Local, Bit>,
@@ -144,7 +145,7 @@ impl Logic for SerialLink {
             self.resetting.d.next = self.resetting.q.val() - 1;
         }
         if self.clear.val() {
-            self.resetting.d.next = 31.into();
+            self.resetting.d.next = 255.into();
         }
         self.core_reset.next = self.resetting.q.val() != 0;
         self.deliver.reset.next = self.clear.val();

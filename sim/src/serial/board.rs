@@ -4,6 +4,7 @@ use super::{ByteLine, CYCLE_BYTES};
 use crate::blocks::BoardModel;
 use crate::dut::DutError;
 use crate::rng::Rng;
+use crate::sdram::{Chip, ChipPins};
 use cxlmem_hdl::board::simulated;
 use std::collections::VecDeque;
 use std::io;
@@ -27,6 +28,7 @@ struct Sender {
 /// The board, and the host's side of its UART.
 pub struct BoardLine {
     board: BoardModel,
+    chip: Option<Chip>,
     divisor: u32,
     noise: Noise,
     rng: Rng,
@@ -53,9 +55,11 @@ impl BoardLine {
             board.edge();
         }
         board.set_reset(false);
+        let options = simulated();
         Ok(Self {
             board,
-            divisor: simulated().divisor.into(),
+            chip: options.sdram.map(|c| Chip::new(*c, options.clock_khz)),
+            divisor: options.divisor.into(),
             noise,
             rng: Rng::new(seed),
             queue: VecDeque::new(),
@@ -115,6 +119,23 @@ impl BoardLine {
         }
         self.board.settle();
         let tx = self.board.uart_tx();
+        if let Some(chip) = &mut self.chip {
+            let b = &self.board;
+            let pins = ChipPins {
+                cke: b.sdram_cke(),
+                cs_n: b.sdram_cs_n(),
+                command: u8::from(b.sdram_ras_n()) << 2
+                    | u8::from(b.sdram_cas_n()) << 1
+                    | u8::from(b.sdram_we_n()),
+                ba: b.sdram_ba(),
+                a: b.sdram_a(),
+                dqm: b.sdram_dqm(),
+                dq: b.sdram_dq_oe().then(|| b.sdram_dq_out()),
+            };
+            // What nobody drives is anything.
+            let dq = chip.edge(pins).unwrap_or(0xDEAD_BEEF);
+            self.board.set_sdram_dq_in(dq);
+        }
         self.board.edge();
         if self.have == 0 {
             if self.tx_before && !tx {
@@ -153,7 +174,12 @@ impl ByteLine for BoardLine {
         for _ in 0..CYCLE_BYTES * 10 * self.divisor {
             self.clock(received);
         }
-        Ok(())
+        let broken = self.chip.as_ref().and_then(|c| c.violations().first());
+        broken.map_or(Ok(()), |rule| {
+            Err(io::Error::other(format!(
+                "the board broke a rule of its SDRAM: {rule}"
+            )))
+        })
     }
 
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -161,5 +187,28 @@ impl ByteLine for BoardLine {
         let taken = bytes.len().min(room);
         self.queue.extend(&bytes[..taken]);
         Ok(taken)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cxlmem_hdl::memory::sdram::CHIPS;
+
+    fn run(clock_khz: u32) -> io::Result<()> {
+        let mut line = BoardLine::new(Noise::default(), 1).unwrap();
+        line.chip = Some(Chip::new(CHIPS[0], clock_khz));
+        (0..400).try_for_each(|_| line.pass(&mut Vec::new()))
+    }
+
+    #[test]
+    fn a_rule_of_the_sdram_that_is_broken_ends_the_line() {
+        let right = simulated().clock_khz;
+        run(right).unwrap();
+        // A slower clock is a longer time between refreshes, a faster one a shorter set-up.
+        for wrong in [right / 4, right * 2] {
+            let e = run(wrong).unwrap_err().to_string();
+            assert!(e.contains("broke a rule of its SDRAM"), "{e}");
+        }
     }
 }

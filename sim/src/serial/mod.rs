@@ -130,9 +130,7 @@ pub fn open(line: Box<dyn ByteLine>, seed: u8) -> Result<(Dut, Hello, LineState)
         state: LineState::default(),
     };
     let hello = device.restart()?;
-    let config = Config::all()
-        .iter()
-        .find(|c| c.id == u32::from(hello.config));
+    let config = Config::by_id(hello.config.into());
     let config = config.ok_or(LineError::Config(hello.config))?;
     let state = device.state.clone();
     Ok((Dut::remote(config.name, Box::new(device)), hello, state))

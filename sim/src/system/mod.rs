@@ -196,7 +196,7 @@ impl System {
             options.host_mem_bytes,
             &mut rng,
         )?;
-        let ext = (config.backend == Backend::External)
+        let ext = (config.backend == Backend::External && !dut.is_remote())
             .then(|| ExtMemory::new((config.capacity() / LINE) as usize, options.ext, rng.fork()));
         let mut system = Self {
             config,

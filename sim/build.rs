@@ -4,7 +4,7 @@
 //! pins. Finished archives are kept under `<target>/verilated`, named by a hash of the Verilog, the shim, the flags, the tools and the CPU: a change that is only
 //! Rust compiles no C++.
 //!
-//! Environment: `CXLMEM_VERILATOR` names the Verilator binary (else `verilator` on PATH, else the one of a Python package in `<workspace>/.venv`).
+//! Environment: `CXLMEM_BOARD_NETLIST` names a file with a netlist of the board's top (`cxlmem board netlist`), which takes the place of its RTL; `CXLMEM_VERILATOR` names the Verilator binary (else `verilator` on PATH, else the one of a Python package in `<workspace>/.venv`).
 
 #[path = "build/plain.rs"]
 mod plain;
@@ -19,6 +19,9 @@ use cxlmem_hdl::{mutants, probes, Config, Pin};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tool::{hash, Compiler, Result, Verilator};
+
+/// Where the board's top comes from, if not from its RTL.
+const NETLIST: &str = "CXLMEM_BOARD_NETLIST";
 
 /// Flags that make the model fast. Verilator 5.006 and later accept all of them.
 const VERILATOR_FLAGS: &[&str] = &[
@@ -98,6 +101,7 @@ fn run() -> Result<()> {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=build");
     for v in [
+        NETLIST,
         "CXLMEM_VERILATOR",
         "VERILATOR_ROOT",
         "PATH",
@@ -192,11 +196,15 @@ fn run() -> Result<()> {
         jobs.extend(runtime_sources.clone());
     }
     jobs.sort_by_key(|j| tool::is_slow(j));
+    let netlist = std::env::var_os(NETLIST).map(|_| out.join("board"));
     tool::parallel(jobs, |source: PathBuf| {
         let object = object(&out, &source);
-        match runtime_sources.contains(&source) {
-            true => compiler.compile_portable(&source, &object),
-            false => compiler.compile(&source, &object),
+        if runtime_sources.contains(&source) {
+            compiler.compile_portable(&source, &object)
+        } else if netlist.as_ref().is_some_and(|dir| source.starts_with(dir)) {
+            compiler.compile_netlist(&source, &object)
+        } else {
+            compiler.compile(&source, &object)
         }
     })?;
     let missing = models
@@ -210,6 +218,8 @@ fn run() -> Result<()> {
         )?;
     }
 
+    let source = if netlist.is_some() { "netlist" } else { "RTL" };
+    println!("cargo:rustc-env=CXLMEM_BOARD_SOURCE={source}");
     println!(
         "cargo:rustc-env=CXLMEM_VERILATOR_VERSION={}",
         verilator.version()?
@@ -238,11 +248,20 @@ fn blocks() -> Result<Vec<Block>> {
     let options = board::simulated();
     let memory = options.memory().map_err(|e| format!("board: {e}"))?;
     let board = || BoardTop::new(&options, memory.as_ref());
+    let verilog = match std::env::var_os(NETLIST) {
+        None => board::verilog(&options).map_err(|e| format!("board: {e}"))?,
+        Some(file) => {
+            let file = PathBuf::from(file);
+            println!("cargo:rerun-if-changed={}", file.display());
+            std::fs::read_to_string(&file)
+                .map_err(|e| format!("{NETLIST}: cannot read {}: {e}", file.display()))?
+        }
+    };
     let mut all = vec![Block {
         ident: "board",
         name: "BoardModel",
         about: "The Verilated top of a board ([`cxlmem_hdl::board::simulated`]).",
-        verilog: board::verilog(&options).map_err(|e| format!("board: {e}"))?,
+        verilog,
         pins: cxlmem_hdl::pins_of(&board()),
     }];
     for (ident, name, chip, khz) in [

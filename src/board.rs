@@ -8,6 +8,7 @@ mod flash;
 mod fpga;
 mod gowin;
 mod manifest;
+mod netlist;
 mod shell;
 mod verify;
 
@@ -59,6 +60,8 @@ enum Command {
     List(List),
     /// Build a board's bitstream: fails unless every clock meets its constraint
     Build(build::Build),
+    /// Write what synthesis made of the simulated board, for its test benches
+    Netlist(netlist::Netlist),
     /// Load a bitstream into a board, by openFPGALoader
     Flash(flash::Flash),
     /// Find out whether the bitstreams are what they are said to be, without a board
@@ -75,6 +78,7 @@ pub fn run(args: Args) -> Result<()> {
     match args.command {
         Command::List(args) => list(args.json),
         Command::Build(args) => build::run(&args),
+        Command::Netlist(args) => netlist::run(&args),
         Command::Flash(args) => flash::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Check(args) => check::run(&args),

@@ -95,9 +95,21 @@ fn bad_input_is_refused_with_the_next_step() {
             vec!["did you mean `small`?"],
         ),
         (
+            1,
+            vec!["bench", "all", "--target", "serial:/dev/ttyNONE"],
+            vec!["there is no such port"],
+        ),
+        (
             2,
-            vec!["bench", "all", "--target", "serial:/dev/ttyUSB0"],
-            vec!["does not measure boards", "--target sim", "dev:PATH"],
+            vec![
+                "bench",
+                "latency",
+                "--config",
+                "full",
+                "--target",
+                "serial:/dev/ttyNONE",
+            ],
+            vec!["its own configuration"],
         ),
         (
             1,

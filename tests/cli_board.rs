@@ -89,6 +89,51 @@ fn slow_a_board_on_a_pty_is_listed_and_checked() {
             "line"
         ]
     );
+    let out = cxlmem()
+        .args(["bench", "all", "--quick", "--size", "8KiB", "--json", "-"])
+        .args(["--target", &board.target(), "--seed", "3", "--report"])
+        .arg(dir.path().join("report"))
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let bench: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(bench["device"]["is_simulated"], true);
+    let figure = |id: &str| {
+        let all = bench["figures"].as_array().unwrap();
+        let found = all.iter().find(|f| f["id"] == id);
+        found.unwrap_or_else(|| panic!("no {id}")).clone()
+    };
+    for (id, class, least, most) in [
+        ("line.read.us", "emulated", 1e3, 1e7),
+        ("line.write.bytes_per_s", "emulated", 10.0, 1e5),
+        (
+            "line.migrate.to_device.pages_per_s.8KiB",
+            "emulated",
+            1e-2,
+            1e2,
+        ),
+        (
+            "line.migrate.to_host.pages_per_s.8KiB",
+            "emulated",
+            1e-2,
+            1e2,
+        ),
+        ("line.migrate.intact", "emulated", 1.0, 1.0),
+        (
+            "locality.chase.device.cycles_per_hop",
+            "simulated",
+            30.0,
+            64.0,
+        ),
+    ] {
+        let f = figure(id);
+        let value = f["value"].as_f64().unwrap();
+        assert!(
+            f["class"] == class && (least..=most).contains(&value),
+            "{f}"
+        );
+    }
+    assert_eq!(figure("line.read.share")["class"], "not run");
     // At a rate that the pseudo-terminal is never: the line is judged, and found too slow.
     let slow = check(&board.target().replace("40000", "50000000"), &[]);
     assert_eq!(slow.status.code(), Some(1), "{}", text(&slow.stderr));

@@ -197,7 +197,14 @@ impl Compiler {
 
     /// Compiles one file of a model: code that runs every cycle at -O3, constructors and the like (`Slow`) at -O1.
     pub fn compile(&self, source: &Path, object: &Path) -> Result<()> {
-        self.compile_with(source, object, &[])
+        let level = if is_slow(source) { "-O1" } else { self.level };
+        self.compile_with(source, object, &[level])
+    }
+
+    /// Compiles one file of a netlist: so many gates in one function take a compiler that tries hard half an hour.
+    pub fn compile_netlist(&self, source: &Path, object: &Path) -> Result<()> {
+        let level = if is_slow(source) { "-O0" } else { "-O1" };
+        self.compile_with(source, object, &[level])
     }
 
     /// Compiles one file of the runtime, for any processor of the kind: its constructors run in every program that a model is linked into, also on a
@@ -205,22 +212,16 @@ impl Compiler {
     pub fn compile_portable(&self, source: &Path, object: &Path) -> Result<()> {
         let is_native = self.base.iter().any(|f| f == "-march=native");
         let portable = is_native && cfg!(target_arch = "x86_64");
-        self.compile_with(
-            source,
-            object,
-            if portable { &["-march=x86-64"] } else { &[] },
-        )
+        let level = if is_slow(source) { "-O1" } else { self.level };
+        let portable = portable.then_some("-march=x86-64");
+        let flags: Vec<&str> = portable.into_iter().chain([level]).collect();
+        self.compile_with(source, object, &flags)
     }
 
-    fn compile_with(&self, source: &Path, object: &Path, more: &[&str]) -> Result<()> {
+    fn compile_with(&self, source: &Path, object: &Path, flags: &[&str]) -> Result<()> {
         let mut command = Command::new(&self.command);
-        command.args(&self.base).args(more);
-        command
-            .arg(if is_slow(source) { "-O1" } else { self.level })
-            .arg("-c")
-            .arg(source)
-            .arg("-o")
-            .arg(object);
+        command.args(&self.base).args(flags);
+        command.arg("-c").arg(source).arg("-o").arg(object);
         run(&mut command, &format!("compiling {}", source.display()))
     }
 

@@ -165,6 +165,12 @@ catalogue! {
     NODE_ATOMIC "node.engine.<op>.cycles" "cycles" Simulated None, "an atomic of the engine on a word of this process on the device: cycles that the driver gives for the call, fewest of eight";
     NODE_ENGINE_INTACT "node.engine.intact" "1" Simulated is(1.0), "1 if the engine's operations on memory of this process gave what the CPU computes, were refused for memory at home, and with a policy brought the pages themselves; else 0";
     NODE_MIGRATE_INTACT "node.migrate.intact" "1" MeasuredHere is(1.0), "1 if every page of the file moved there and home each time (results, residency and counters say so) and what was read back was what was last written; else 0";
+    LINE_ACCESS "line.<pass>.us" "us" MeasuredHere None, "64-byte read or write of a board's memory over its line, nothing else under way, a write until it has completed: fastest of the repeats (`--target serial:PORT`)";
+    LINE_ACCESS_MEDIAN "line.<pass>.median.us" "us" MeasuredHere None, "as `line.<pass>.us`: median of the repeats";
+    LINE_PAGES "line.<pass>.bytes_per_s" "B/s" MeasuredHere None, "pages read or written over a board's line, one after the other";
+    LINE_SHARE "line.read.share" "1" MeasuredHere min(0.7), "`line.read.bytes_per_s` as a share of the line's bound: of ten bits eight are a byte, of five slots four are data, of 68 bytes 64 are slots (cxl-mem 8.5)";
+    LINE_MIGRATE "line.migrate.<way>.pages_per_s.<size>" "pages/s" MeasuredHere None, "4 KiB pages moved a second by a board's engine, whose host memory is at the other end of the line: the driver's call from start to end";
+    LINE_MIGRATE_INTACT "line.migrate.intact" "1" MeasuredHere is(1.0), "1 if every page of the file went to the board and came home and no byte differs; else 0";
     READ_SHARE "read.saturated.share" "1" Simulated min(0.9), "reads only, saturated: data slots a cycle, as a share of the lower of the slot format's and the memory's bound, in the direction that comes closest to its own";
     WRITE_SHARE "write.saturated.share" "1" Simulated min(0.9), "writes only, saturated: as `read.saturated.share`";
     MIX21_SHARE "mix21.saturated.share" "1" Simulated min(0.9), "two reads to a write, saturated: as `read.saturated.share`";
@@ -430,7 +436,7 @@ fn markdown() -> String {
          Generated from `src/bench/figures.rs`; do not edit. To change it, edit the list and run\n\
          `CXLMEM_BLESS=1 cargo test -p cxlmem figures`.\n\n\
          `cxlmem bench ... --json FILE` writes one object: `figures`, an array of `{id, value, unit, class, target, sense, holds, what}`, and beside it\n\
-         `seed`, `config`, `target`, `device` (null, or with `--target dev:PATH` what the device says of itself), `quick`, `clock_hz`, `versions`, `processor` and `notes`. Ids are stable: a program may rely on them.\n\n\
+         `seed`, `config`, `target`, `device` (null, or with `--target dev:PATH` or `serial:PORT` what the device says of itself), `quick`, `clock_hz`, `versions`, `processor` and `notes`. Ids are stable: a program may rely on them.\n\n\
          * `class` is one of `simulated` (cycles of the Verilated RTL, or those divided by the clock that the configuration states),\n\
          \x20 `synthesized` (cycles divided by the clock that place and route reached), `measured here` (wall clock of the machine that ran the benchmark), `emulated` (the same in a\n\
          \x20 machine whose device is a simulation: compare it with figures of the same run alone), `measured on hardware` (a real device's cycles), `model` (arithmetic on the protocol's rules) and `not run`\n\

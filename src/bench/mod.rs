@@ -8,6 +8,7 @@ mod chart;
 mod dram;
 pub mod figures;
 mod latency;
+pub mod line;
 mod locality;
 mod migrate;
 mod node;
@@ -62,7 +63,11 @@ Examples:
   cxlmem bench all --report target/report               everything, and the report
   cxlmem bench latency --quick --target dev:/dev/cxlmem0
                                                         pages of this process on a device of this machine's kernel
+  cxlmem bench all --target serial:/dev/ttyUSB0         a board: the line's latency and rate, migration, and its engine in its own cycles
   cxlmem vm run -- cxlmem bench migrate --quick --target dev:/dev/cxlmem0
+
+With serial:PORT it is a board: times are those of its line, and the engine's cycles those of its clock. On a pseudo-terminal (`cxlmem serve board`) times are of class
+`emulated` and cycles of class `simulated`.
 
 With dev:PATH (root, the driver's module) it is the memory of this process that is measured, at home and with its pages on the device, in the
 same run. If the device says that it is a simulation, times are of class `emulated`: only their ratios count.
@@ -76,7 +81,7 @@ pub struct Args {
     /// What to measure
     #[arg(value_enum)]
     what: What,
-    /// What to measure it on: `sim`, or `dev:PATH` for the device behind a node of the Linux module
+    /// What to measure it on: `sim`, `serial:PORT` for a board, or `dev:PATH` for the device behind a node of the Linux module
     #[arg(long, default_value = "sim")]
     target: String,
     /// Named configuration of the simulator [default: sim]
@@ -106,17 +111,46 @@ pub struct Args {
 }
 
 /// A benchmark run under way.
-struct Bench {
+pub struct Bench {
     /// Chosen configuration.
     config: &'static Config,
     seed: u64,
     quick: bool,
     progress: Progress,
     figures: Figures,
-    /// The device of this machine's kernel that is measured; none if it is the simulator.
+    /// The device of this machine's kernel that is measured; none if it is another.
     node: Option<DevFile>,
+    /// The board that is measured; none if it is another.
+    board: Option<Board>,
     /// What a reader of the figures should know of this run.
     notes: Vec<String>,
+}
+
+/// A board on a serial line.
+#[derive(Clone)]
+struct Board {
+    port: PathBuf,
+    baud: u32,
+    /// Of the device.
+    clock_khz: u32,
+    /// It is at the other end of a pseudo-terminal.
+    is_simulated: bool,
+}
+
+impl Board {
+    /// Asks what is on a port.
+    fn find(port: PathBuf, baud: u32) -> Result<(Board, &'static Config)> {
+        let is_simulated = std::fs::canonicalize(&port).is_ok_and(|p| p.starts_with("/dev/pts"));
+        let target = SimTarget::board(&port, baud, Options::default())?;
+        let (hello, _) = target.on_line().context("the target is no board")?;
+        let board = Board {
+            port,
+            baud,
+            clock_khz: hello.clock_khz,
+            is_simulated,
+        };
+        Ok((board, target.config()))
+    }
 }
 
 impl Bench {
@@ -147,22 +181,32 @@ impl Bench {
         })
     }
 
-    /// An open device behind the real driver; `host_bytes` of host memory that it reaches.
-    fn device(&self, host_bytes: usize) -> Result<Arc<Device>> {
+    /// The simulated device, or the board, after a reset; `host_bytes` of host memory that it reaches.
+    fn target(&self, host_bytes: usize) -> Result<SimTarget> {
         let options = Options {
             seed: self.seed,
             host_mem_bytes: host_bytes,
             ..Options::default()
         };
+        match &self.board {
+            Some(board) => SimTarget::board(&board.port, board.baud, options),
+            None => Ok(SimTarget::new(self.config.name, options)?),
+        }
+    }
+
+    /// An open device behind the real driver; `host_bytes` of host memory that it reaches.
+    fn device(&self, host_bytes: usize) -> Result<Arc<Device>> {
         let open = || -> Result<Arc<Device>> {
-            Ok(Device::open(
-                SimTarget::new(self.config.name, options)?,
-                &cxlmem_driver::Options::default(),
-            )?)
+            let options = cxlmem_driver::Options::default();
+            Ok(Device::open(self.target(host_bytes)?, &options)?)
         };
         open().with_context(|| {
             format!(
-                "cannot open the simulated device (configuration {})",
+                "cannot open the {} (configuration {})",
+                match &self.board {
+                    Some(_) => "board",
+                    None => "simulated device",
+                },
                 self.config.name
             )
         })
@@ -188,6 +232,7 @@ impl Bench {
             progress: Progress::new(true),
             figures: Figures::default(),
             node: None,
+            board: None,
             notes: Vec::new(),
         }
     }
@@ -210,28 +255,33 @@ impl Bench {
 
 /// Carries out `cxlmem bench`.
 pub fn run(args: Args) -> Result<()> {
-    let node = match target::parse(&args.target)? {
+    let chosen = target::parse(&args.target)?;
+    if chosen != Target::Sim && args.config.is_some() {
+        usage!("--config is for `--target sim`: the device has its own configuration");
+    }
+    let mut board = None;
+    let node = match chosen {
         Target::Sim => None,
-        Target::Serial(..) => {
-            usage!("`cxlmem bench` does not measure boards yet: use `cxlmem board check`, `--target sim`, or `--target dev:PATH`");
+        Target::Serial(port, baud) => {
+            board = Some(Board::find(port, baud)?);
+            None
         }
         Target::Node(path) => {
-            if args.config.is_some() {
-                usage!("--config is for `--target sim`: the device has its own configuration");
-            }
             if args.what == What::Locality {
-                usage!("locality is measured by `--target sim` alone: a driver's calls show no cycles of the engine's work on host memory");
+                usage!("locality is measured by `--target sim` and `--target serial:PORT` alone: a driver's calls show no cycles of the engine's work on host memory");
             }
             Some(DevFile::open(&path)?)
         }
     };
-    let config = match &node {
-        None => args
+    let config = match (&node, &board) {
+        (Some(node), _) => configuration(node)?,
+        (None, Some((_, config))) => config,
+        (None, None) => args
             .config
             .map_or_else(|| target::config("sim"), Ok)
             .map_err(cli::Usage)?,
-        Some(node) => configuration(node)?,
     };
+    let board = board.map(|(board, _)| board);
     let wants = |what| args.what == what || args.what == What::All;
     if !config.engine && matches!(args.what, What::Migrate | What::Locality) {
         let with: Vec<_> = Config::all()
@@ -251,7 +301,10 @@ pub fn run(args: Args) -> Result<()> {
     }
     let seed = cli::seed(args.seed)?;
     // Whatever can be wrong with the arguments shows before the first measurement.
-    let limit = migrate::limit(config, args.size, args.quick)?;
+    let limit = match &board {
+        Some(_) => line::limit(config, args.size, args.quick)?,
+        None => migrate::limit(config, args.size, args.quick)?,
+    };
     let file = if migrates {
         Some(source::Source::open(args.file.as_deref(), limit)?)
     } else {
@@ -274,17 +327,22 @@ pub fn run(args: Args) -> Result<()> {
         seed,
         quick: args.quick,
         progress: Progress::new(args.quiet),
-        figures: Figures::on(match &node {
-            None => Machine::Here,
-            Some(node) if node.info().is_simulated() => Machine::Simulated,
-            Some(_) => Machine::Hardware,
+        figures: Figures::on(match (&node, &board) {
+            (None, None) => Machine::Here,
+            (Some(node), _) if node.info().is_simulated() => Machine::Simulated,
+            (None, Some(board)) if board.is_simulated => Machine::Simulated,
+            _ => Machine::Hardware,
         }),
         node: None,
+        board,
         notes: Vec::new(),
     };
     if !silent {
         if let Some(node) = &node {
             println!("{}", describe(node));
+        }
+        if let Some(board) = &bench.board {
+            println!("{}", describe_board(board));
         }
         println!(
             "configuration {} ({}), clock {} MHz as stated, seed {seed}",
@@ -309,6 +367,20 @@ pub fn run(args: Args) -> Result<()> {
             }
         }
         bench.node = Some(node);
+    } else if let Some(board) = bench.board.clone() {
+        if wants(What::Latency) {
+            line::latency(&mut bench)?;
+        }
+        if wants(What::Bandwidth) {
+            let baud = (!board.is_simulated).then_some(board.baud);
+            line::bandwidth(&mut bench, baud)?;
+        }
+        if let Some(file) = file.as_ref().filter(|_| config.engine) {
+            intact = line::migrate(&mut bench, file, limit)?;
+        }
+        if wants(What::Locality) {
+            locality::run(&mut bench)?;
+        }
     } else {
         if wants(What::Latency) {
             latency::run(&mut bench)?;
@@ -375,6 +447,30 @@ fn describe(node: &DevFile) -> String {
     )
 }
 
+/// One line on a board.
+fn describe_board(board: &Board) -> String {
+    format!(
+        "board on {}, {} baud, {} kHz{}",
+        board.port.display(),
+        board.baud,
+        board.clock_khz,
+        match board.is_simulated {
+            true => ", on a pseudo-terminal: times are emulated, only their ratios count",
+            false => "",
+        }
+    )
+}
+
+/// The same for programs.
+fn board_json(board: &Board) -> Value {
+    json!({
+        "port": board.port,
+        "baud": board.baud,
+        "clock_khz": board.clock_khz,
+        "is_simulated": board.is_simulated,
+    })
+}
+
 /// The same for programs.
 fn device_json(node: &DevFile) -> Value {
     let info = node.info();
@@ -389,14 +485,18 @@ fn device_json(node: &DevFile) -> Value {
 
 /// The object that `--json` writes.
 fn as_json(bench: &Bench, target: &str) -> serde_json::Value {
+    let node = bench.node.as_ref();
+    let board = bench.board.as_ref();
+    let clock_khz = node.map(|n| n.info().clock_khz);
+    let clock_khz = clock_khz.or(board.map(|b| b.clock_khz));
     json!({
         "figures": bench.figures.all(),
         "seed": bench.seed,
         "config": bench.config.name,
         "target": target,
-        "device": bench.node.as_ref().map(device_json),
+        "device": node.map(device_json).or(board.map(board_json)),
         "quick": bench.quick,
-        "clock_hz": bench.node.as_ref().map_or(u64::from(bench.config.clock_khz), |n| n.info().clock_khz.into()) * 1000,
+        "clock_hz": u64::from(clock_khz.unwrap_or(bench.config.clock_khz)) * 1000,
         "versions": versions(),
         "processor": dram::processor(),
         "notes": bench.notes,

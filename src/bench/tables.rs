@@ -183,6 +183,25 @@ pub fn grids(b: &Bench) -> Vec<Grid> {
         ),
         Grid::of(
             f,
+            &format!("A board's memory over its line: a line alone, and pages ({})", f.time_label()),
+            "pass",
+            &[
+                (&figures::LINE_ACCESS, &[], "line, us"),
+                (&figures::LINE_ACCESS_MEDIAN, &[], "median"),
+                (&figures::LINE_PAGES, &[], "pages, bytes/s"),
+            ],
+        ),
+        Grid::of(
+            f,
+            &format!("Migration of 4 KiB pages by a board's engine, pages/s ({})", f.time_label()),
+            "size",
+            &[
+                (&figures::LINE_MIGRATE, &[TO_DEVICE], "to device"),
+                (&figures::LINE_MIGRATE, &[TO_HOST], "to host"),
+            ],
+        ),
+        Grid::of(
+            f,
             "Migration of 4 KiB pages (simulated)",
             "size",
             &[
@@ -200,7 +219,7 @@ pub fn grids(b: &Bench) -> Vec<Grid> {
         ),
         Grid::of(
             f,
-            "Locality: the engine's work by the place of the data (simulated)",
+            &format!("Locality: the engine's work by the place of the data ({})", f.cycles_label()),
             "data",
             &[
                 (&figures::LOCAL_SUM, &[], "sum, cycles"),

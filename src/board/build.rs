@@ -247,6 +247,14 @@ fn placed(seed: u32) -> String {
     format!("seed-{seed}.placed")
 }
 
+/// Whether the log of place and route ends with a constraint that names a pin which the part lacks.
+fn is_about_a_pin(log: &str) -> bool {
+    log.lines().any(|line| {
+        let says = |text| line.contains(text);
+        says("ERROR: ") && (says("constrained to pin") || says("Pin ") && says(" not found"))
+    })
+}
+
 fn place(board: &Board, tools: &Tools, dir: &Path, seed: u32) -> Result<Report> {
     let file = |kind: &str| format!("seed-{seed}.{kind}");
     let log = dir.join(file("log"));
@@ -258,13 +266,35 @@ fn place(board: &Board, tools: &Tools, dir: &Path, seed: u32) -> Result<Report> 
         .args(["--seed", &seed.to_string()]);
     board.fpga.place(&mut command, board, &placed(seed));
     let name = format!("place and route, seed {seed}");
-    tools::stage(&name, &mut command, &log, &dir.join(file("out")))?;
+    tools::stage(&name, &mut command, &log, &dir.join(file("out"))).map_err(|e| {
+        match is_about_a_pin(&hdl_tools::read(&log).unwrap_or_default()) {
+            true => e.context(format!(
+                "a pin of boards/{}/board.toml is none of the part {} in its package: correct it there",
+                board.name, board.data.part.name
+            )),
+            false => e,
+        }
+    })?;
     Report::parse(&hdl_tools::read(&dir.join(file("json")))?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pin_that_the_part_lacks_is_told_from_other_errors() {
+        // As nextpnr says it, of an ECP5 and of a Gowin.
+        for line in [
+            "ERROR: IO pin 'dq[15]' constrained to pin 'ZZ9', which does not exist for package 'CABGA381'.",
+            "ERROR: Pin 169 not found (pin# style)",
+        ] {
+            assert!(is_about_a_pin(&format!("Info: x\n{line}\n2 errors")));
+        }
+        assert!(!is_about_a_pin(
+            "Info: IO pin 'a' constrained to pin 'A1'\nERROR: Packing design failed."
+        ));
+    }
 
     #[test]
     fn a_clock_that_is_not_met_has_a_margin_below_one() {

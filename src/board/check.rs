@@ -8,12 +8,13 @@ use std::time::Instant;
 use anyhow::{ensure, Context, Result};
 use comfy_table::{presets, Table};
 use cxlmem_driver::transport::{Intent, Transport, LINE};
-use cxlmem_driver::{CoherentRegion, Device, Options};
+use cxlmem_driver::{Device, Options};
 use cxlmem_hdl::config::Backend;
 use cxlmem_protocol::regs;
 use cxlmem_sim::rng::Rng;
 use serde_json::json;
 
+use crate::bench::line;
 use crate::cli::{self, usage};
 use crate::target::{self, SimTarget, Target};
 
@@ -81,7 +82,7 @@ pub fn run(args: &Check) -> Result<()> {
     let mut target = SimTarget::board(&port, baud, options)?;
     let (hello, _) = target.on_line().context("the target is no board")?;
     let config = target.config();
-    let line = target.line_state().context("the target is no board")?;
+    let state = target.line_state().context("the target is no board")?;
     let mut found = vec![Found {
         name: "identity",
         ok: true,
@@ -113,7 +114,7 @@ pub fn run(args: &Check) -> Result<()> {
             memory.wrong
         ),
     );
-    let bound = f64::from(baud) / 10.0 * 0.8 * 64.0 / 68.0;
+    let bound = line::bound(baud);
     add(
         "read rate",
         args.any_speed || memory.rate >= LINE_SHARE * bound,
@@ -126,11 +127,15 @@ pub fn run(args: &Check) -> Result<()> {
     if config.engine {
         let device =
             Device::open(target, &Options::default()).context("the driver does not open it")?;
-        let (pages, wrong) = migration(&device, seed)?;
+        // Half of what is there at most: a page is left for the chase.
+        let bytes = (device.free_bytes() as usize / 2).min(MIGRATED) / 4096 * 4096;
+        let mut rng = Rng::new(!seed);
+        let data: Vec<u8> = (0..bytes).map(|_| rng.next_u64() as u8).collect();
+        let wrong = line::round_trip(&device, &data)?.wrong;
         add(
             "migration",
             wrong == 0,
-            format!("{pages} pages there and back, {wrong} bytes wrong"),
+            format!("{} pages there and back, {wrong} bytes wrong", bytes / 4096),
         );
         let per_hop = chase(&device)?;
         let limit = match config.backend {
@@ -151,7 +156,7 @@ pub fn run(args: &Check) -> Result<()> {
         );
     }
 
-    let frames = line.counters();
+    let frames = state.counters();
     let share = frames.damaged as f64 / (frames.received.max(1) as f64);
     add(
         "line",
@@ -238,25 +243,6 @@ fn memory(target: &mut SimTarget, seed: u64) -> Result<Memory> {
         wrong,
         rate: f64::from(whole) / seconds,
     })
-}
-
-/// Moves pages of a region to the device by its engine, and home: pages, and bytes that differ then.
-fn migration(device: &Arc<Device>, seed: u64) -> Result<(usize, usize)> {
-    // Half of what is there at most: a page is left for the chase.
-    let bytes = (device.free_bytes() as usize / 2).min(MIGRATED) / 4096 * 4096;
-    let mut region = CoherentRegion::new(device, bytes)?;
-    let mut rng = Rng::new(!seed);
-    let data: Vec<u8> = (0..bytes).map(|_| rng.next_u64() as u8).collect();
-    region.as_mut_slice().copy_from_slice(&data);
-    let pager = region.pager();
-    let there = pager.migrate_to_device(0..bytes)?.complete();
-    drop(there.context("pages do not move to the board")?);
-    let home = pager.migrate_to_host(0..bytes)?.complete();
-    drop(home.context("pages do not come home")?);
-    let pairs = region.as_slice().iter().zip(&data);
-    let wrong = pairs.filter(|(a, b)| a != b).count();
-    region.close()?;
-    Ok((bytes / 4096, wrong))
 }
 
 /// Cycles of the device's clock for a hop of a pointer chase in its memory, by the engine: what the line costs is not in it.

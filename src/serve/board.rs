@@ -6,7 +6,8 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::PathBuf;
 
 use anyhow::{bail, Context, Result};
-use cxlmem_sim::serial::{BoardLine, ByteLine, Noise};
+use cxlmem_hdl::board::simulated;
+use cxlmem_sim::serial::{BoardLine, ByteLine, Noise, BOARD_SOURCE};
 
 use crate::cli;
 
@@ -82,7 +83,8 @@ pub fn run(args: Board) -> Result<()> {
     }
     let shown = args.link.unwrap_or_else(|| name.clone());
     eprintln!(
-        "a simulated board (configuration small) on {}; use it as --target serial:{},100000",
+        "a simulated board ({BOARD_SOURCE}, configuration {}) on {}; use it as --target serial:{},100000",
+        simulated().config.name,
         name.display(),
         shown.display()
     );

@@ -9,6 +9,9 @@ use cxlmem_hdl::board::simulated;
 use std::collections::VecDeque;
 use std::io;
 
+/// What the simulated board is made of: `RTL`, or `netlist` if this crate was built with `CXLMEM_BOARD_NETLIST`.
+pub const SOURCE: &str = env!("CXLMEM_BOARD_SOURCE");
+
 /// What the line does wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Noise {

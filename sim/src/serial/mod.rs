@@ -6,7 +6,7 @@
 mod board;
 mod end;
 
-pub use board::{BoardLine, Noise};
+pub use board::{BoardLine, Noise, SOURCE as BOARD_SOURCE};
 pub use end::{EndCounters, HostEnd};
 
 use crate::dut::{wide, words, Dut, Pins, Remote};

@@ -5,6 +5,7 @@ use cxlmem_protocol::regs;
 use std::collections::VecDeque;
 
 fn system(line: impl ByteLine + 'static, seed: u64) -> (System, LineState) {
+    println!("the board is its {}", BOARD_SOURCE);
     let (dut, hello, state) = open(Box::new(line), seed as u8).unwrap();
     assert_eq!((hello.clock_khz, hello.divisor), (50_000, 4));
     (System::over(dut, Options::default()).unwrap(), state)

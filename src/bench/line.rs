@@ -6,11 +6,13 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use cxlmem_driver::transport::{Intent, Transport, LINE};
 use cxlmem_driver::{CoherentRegion, Device, Side};
+use cxlmem_hdl::Config;
 
 use super::figures::{self, size_name};
-use super::migrate::{self, TO_DEVICE, TO_HOST};
+use super::migrate::{TO_DEVICE, TO_HOST};
 use super::source::{self, Source, PAGE};
 use super::Bench;
+use crate::cli::usage;
 
 /// Sizes to migrate in a full run, bytes: over a line of 3 Mbaud the largest takes some seconds.
 const SIZES: &[u64] = &[4 << 10, 64 << 10, 256 << 10];
@@ -25,12 +27,20 @@ pub fn bound(baud: u32) -> f64 {
 /// The most bytes to migrate at once.
 ///
 /// # Errors
-/// More than the configuration's memory.
-pub fn limit(b: &cxlmem_hdl::Config, asked: Option<u64>, quick: bool) -> Result<u64> {
+/// More than half of the board's memory.
+pub fn limit(config: &Config, asked: Option<u64>, quick: bool) -> Result<u64> {
     let sizes = if quick { QUICK_SIZES } else { SIZES };
     let most = sizes.iter().copied().max().unwrap_or(PAGE);
-    // A page is left for the driver.
-    migrate::limit(b, asked.or(Some(most.min(b.capacity() / 2))), quick)
+    let half = config.capacity() / 2;
+    let bytes = asked.unwrap_or(most.min(half));
+    if bytes > half {
+        usage!(
+            "--size {} is more than half of the board's memory: use --size {}",
+            size_name(bytes),
+            size_name(half)
+        );
+    }
+    Ok(bytes)
 }
 
 /// Lines one at a time.

@@ -284,6 +284,12 @@ pub fn run(args: Args) -> Result<()> {
     let board = board.map(|(board, _)| board);
     let wants = |what| args.what == what || args.what == What::All;
     if !config.engine && matches!(args.what, What::Migrate | What::Locality) {
+        if board.is_some() {
+            usage!(
+                "the board has configuration {}, which has no engine, so nothing can migrate or be compared by place: measure latency or bandwidth",
+                config.name
+            );
+        }
         let with: Vec<_> = Config::all()
             .iter()
             .filter(|c| c.engine)

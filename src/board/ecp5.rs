@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{bail, Context, Result};
+use anyhow::{Context, Result};
 
 use super::data::{pins, Board, Level};
-use super::fpga::{Around, Identity, Tool};
+use super::fpga::{Around, Identity, Pll, PllLimits, Tool};
 use crate::tools::Part;
 
 /// Place and route.
@@ -27,41 +27,14 @@ pub const UNPACK: Tool = Tool {
 /// What yosys does.
 pub const SYNTHESIS: &str = "synth_ecp5 -no-rw-check";
 
-/// Dividers of an ECP5's PLL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Pll {
-    /// Of the input.
-    input: u32,
-    /// Of the feedback: the output is the input by `input` times this.
-    feedback: u32,
-    /// Of the oscillator inside, which runs at the output times this.
-    output: u32,
-}
-
-/// The dividers for a frequency, MHz: exact, with the oscillator inside its 400 to 800 MHz and the phase detector at 10 MHz or more if it can be (3.125
-/// MHz at least). (Lattice's limits for the ECP5 at any speed grade.)
-fn pll(input_mhz: f64, output_mhz: f64) -> Result<Pll> {
-    for input in 1..=128 {
-        let detector = input_mhz / f64::from(input);
-        if !(3.125..=400.0).contains(&detector) {
-            continue;
-        }
-        let feedback = (output_mhz / detector).round();
-        if !(1.0..=80.0).contains(&feedback) || (feedback * detector - output_mhz).abs() > 1e-6 {
-            continue;
-        }
-        // In the middle of its range.
-        let output = (600.0 / output_mhz).round().clamp(1.0, 128.0);
-        if (400.0..=800.0).contains(&(output * output_mhz)) {
-            return Ok(Pll {
-                input,
-                feedback: feedback as u32,
-                output: output as u32,
-            });
-        }
-    }
-    bail!("no PLL setting makes {output_mhz} MHz of {input_mhz} MHz: choose a clock.core_mhz that is a fraction of it with small numbers")
-}
+/// Lattice's limits of the PLL, at any speed grade. The oscillator inside is near the middle of its range.
+const PLL: PllLimits = PllLimits {
+    detector_mhz: (3.125, 400.0),
+    oscillator_mhz: (400.0, 800.0),
+    input: 128,
+    feedback: 80,
+    outputs: |mhz| vec![(600.0 / mhz).round().clamp(1.0, 128.0) as u32],
+};
 
 /// The Verilog that is this family's.
 pub fn around(board: &Board) -> Result<Around> {
@@ -70,7 +43,7 @@ pub fn around(board: &Board) -> Result<Around> {
         input,
         feedback,
         output,
-    } = pll(c.mhz, c.core_mhz)?;
+    } = PLL.dividers(c.mhz, c.core_mhz)?;
     let (mhz, core_mhz, phase) = (c.mhz, c.core_mhz, output - 1);
     let (later, later_pin) = match board.sdram {
         None => (String::new(), ""),
@@ -192,7 +165,7 @@ mod tests {
             (25.0, 25.0),
             (12.0, 24.0),
         ] {
-            let p = pll(input, output).unwrap();
+            let p = PLL.dividers(input, output).unwrap();
             let made = input * f64::from(p.feedback) / f64::from(p.input);
             assert!((made - output).abs() < 1e-5, "{p:?}");
             assert!(
@@ -200,10 +173,11 @@ mod tests {
                 "{p:?}"
             );
         }
-        assert!(pll(25.0, 66.1)
+        assert!(PLL
+            .dividers(25.0, 66.1)
             .unwrap_err()
             .to_string()
             .contains("66.1 MHz"));
-        assert!(pll(25.0, 900.0).is_err());
+        assert!(PLL.dividers(25.0, 900.0).is_err());
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{bail, Context, Result};
 use cxlmem_hdl::gates::tools as hdl_tools;
 
 use super::data::Board;
@@ -34,6 +34,61 @@ impl Tool {
         let version = hdl_tools::venv_version(self.package)
             .with_context(|| format!("{} does not state its version; {missing}", self.package))?;
         Ok((path, version))
+    }
+}
+
+/// Dividers of a PLL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pll {
+    /// Of the input.
+    pub input: u32,
+    /// Of the feedback: the output is the input by `input` times this.
+    pub feedback: u32,
+    /// Of the oscillator inside, which runs at the output times this.
+    pub output: u32,
+}
+
+/// What a family's PLL can do.
+pub struct PllLimits {
+    /// Slowest and fastest input of the phase detector, MHz.
+    pub detector_mhz: (f64, f64),
+    /// Slowest and fastest oscillator inside, MHz.
+    pub oscillator_mhz: (f64, f64),
+    /// Largest divider of the input.
+    pub input: u32,
+    /// Largest divider of the feedback.
+    pub feedback: u32,
+    /// Dividers of the oscillator for an output, MHz, best first.
+    pub outputs: fn(mhz: f64) -> Vec<u32>,
+}
+
+impl PllLimits {
+    /// The dividers for a frequency, exact, with the smallest divider of the input.
+    ///
+    /// # Errors
+    /// A frequency that cannot be made.
+    pub fn dividers(&self, input_mhz: f64, output_mhz: f64) -> Result<Pll> {
+        let within = |(least, most): (f64, f64), mhz: f64| (least..=most).contains(&mhz);
+        for input in 1..=self.input {
+            let detector = input_mhz / f64::from(input);
+            let feedback = (output_mhz / detector).round();
+            if !within(self.detector_mhz, detector)
+                || !(1.0..=f64::from(self.feedback)).contains(&feedback)
+                || (feedback * detector - output_mhz).abs() > 1e-6
+            {
+                continue;
+            }
+            let mut outputs = (self.outputs)(output_mhz).into_iter();
+            let fits = |n: &u32| within(self.oscillator_mhz, output_mhz * f64::from(*n));
+            if let Some(output) = outputs.find(fits) {
+                return Ok(Pll {
+                    input,
+                    feedback: feedback as u32,
+                    output,
+                });
+            }
+        }
+        bail!("no PLL setting makes {output_mhz} MHz of {input_mhz} MHz: choose a clock.core_mhz that is a fraction of it with small numbers")
     }
 }
 

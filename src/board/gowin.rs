@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{bail, Context, Result};
+use anyhow::{Context, Result};
 
 use super::data::{pins, Board, Level};
-use super::fpga::{Around, Identity, Tool, CONSTRAINTS};
+use super::fpga::{Around, Identity, PllLimits, Tool, CONSTRAINTS};
 
 /// Place and route.
 pub const PLACE: Tool = Tool {
@@ -39,48 +39,24 @@ pub const PARTS: &[Part] = &[Part {
     pll: "GW2AR-18C",
 }];
 
-/// Settings of an `rPLL`: dividers as numbers, not as its parameters, which are one less.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Pll {
-    input: u32,
-    feedback: u32,
-    output: u32,
-}
-
-/// The dividers for a frequency, MHz: exact, the phase detector at 3 to 500 MHz, the oscillator inside at 500 to 1250 MHz (of the GW2A at speed C8/I7; there is
-/// no other here).
-fn pll(input_mhz: f64, output_mhz: f64) -> Result<Pll> {
-    const OUTPUTS: [u32; 11] = [2, 4, 8, 16, 32, 48, 64, 80, 96, 112, 128];
-    for input in 1..=64 {
-        let detector = input_mhz / f64::from(input);
-        let feedback = (output_mhz / detector).round();
-        if !(3.0..=500.0).contains(&detector)
-            || !(1.0..=64.0).contains(&feedback)
-            || (feedback * detector - output_mhz).abs() > 1e-6
-        {
-            continue;
-        }
-        let fits = |n: &u32| (500.0..=1250.0).contains(&(output_mhz * f64::from(*n)));
-        if let Some(output) = OUTPUTS.into_iter().find(fits) {
-            return Ok(Pll {
-                input,
-                feedback: feedback as u32,
-                output,
-            });
-        }
-    }
-    bail!("no PLL setting makes {output_mhz} MHz of {input_mhz} MHz: choose a clock.core_mhz that is a fraction of it with small numbers")
-}
+/// Limits of an `rPLL` of the GW2A at speed C8/I7; there is no other here.
+const PLL: PllLimits = PllLimits {
+    detector_mhz: (3.0, 500.0),
+    oscillator_mhz: (500.0, 1250.0),
+    input: 64,
+    feedback: 64,
+    outputs: |_| vec![2, 4, 8, 16, 32, 48, 64, 80, 96, 112, 128],
+};
 
 /// The Verilog that is this family's.
 pub fn around(board: &Board, part: &Part) -> Result<Around> {
     let c = &board.data.clock;
-    let dividers = pll(c.mhz, c.core_mhz)?;
+    let dividers = PLL.dividers(c.mhz, c.core_mhz)?;
     let later = match board.sdram {
         None => "",
         Some(_) => "later",
     };
-    // Steps of the second output's phase are 22.5 degrees: four are a quarter of a cycle.
+    // The parameters of dividers are one less than they. Steps of the second output's phase are 22.5 degrees: four are a quarter of a cycle.
     let pll = format!(
         "   rPLL #(
       .FCLKIN(\"{mhz}\"), .DEVICE(\"{device}\"),
@@ -172,20 +148,25 @@ pub fn identity(bits: &[u8]) -> Result<Identity> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::board::fpga::Pll;
 
     #[test]
     fn dividers() {
         assert_eq!(
-            pll(27.0, 54.0).unwrap(),
+            PLL.dividers(27.0, 54.0).unwrap(),
             Pll {
                 input: 1,
                 feedback: 2,
                 output: 16
             }
         );
-        let p = pll(27.0, 60.0).unwrap();
+        let p = PLL.dividers(27.0, 60.0).unwrap();
         assert_eq!((p.input, p.feedback), (9, 20));
-        assert!(pll(27.0, 54.1).unwrap_err().to_string().contains("54.1"));
-        assert!(pll(27.0, 1.0).is_err());
+        assert!(PLL
+            .dividers(27.0, 54.1)
+            .unwrap_err()
+            .to_string()
+            .contains("54.1"));
+        assert!(PLL.dividers(27.0, 1.0).is_err());
     }
 }

@@ -301,6 +301,24 @@ static inline void *resident(int fd, unsigned long pages, uint64_t value)
 	return p;
 }
 
+/*
+ * All of so many pages to the device that one may be held by something else in the kernel for a moment (an LRU batch, khugepaged): what stayed is asked for
+ * again, within a second.
+ */
+static inline void move_all(int fd, void *p, unsigned long pages)
+{
+	long moved = 0;
+
+	for (int n = 0; n < 20; n++) {
+		moved = migrate(fd, p, pages, CXLMEM_MIGRATE_CPU_COPY, NULL);
+		if (moved < 0 || on_device(fd, p, pages) == (long)pages)
+			break;
+		usleep(50000);
+	}
+	if (moved < 0 || on_device(fd, p, pages) != (long)pages)
+		FAIL("the last call moved %ld pages, and %ld of %lu are there", moved, on_device(fd, p, pages), pages);
+}
+
 static inline void finish(int fd, void *p, unsigned long pages)
 {
 	CHECK(!munmap(p, pages * PAGE));

@@ -49,7 +49,7 @@ static void with_pages(unsigned long pages)
 	if (pages) {
 		CHECK(on_device(fd, p, pages) == 0);
 		fill(p, pages, 41);
-		CHECK(migrate(fd, p, pages, CXLMEM_MIGRATE_CPU_COPY, NULL) == (long)pages);
+		move_all(fd, p, pages);
 		check_fill(p, pages, 41);
 	}
 	check_gone(old);
